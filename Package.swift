@@ -1,0 +1,66 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strictC: [CSetting] = [.enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error), .headerSearchPath(".")]
+let strictSwift: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strictSwift)
+}
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: strictSwift)
+}
+
+let nio: [Target.Dependency] = [.product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")]
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+    name: "causeway",
+    products: [.executable(name: "causeway", targets: ["causeway"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+    ],
+    targets: [
+        // Each packet: C.
+        .target(name: "CDataPath", cSettings: strictC),
+        .target(name: "CLinux", cSettings: strictC),
+        .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+        .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
+        .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+
+        // Wire codecs and state machines: values, no sockets.
+        module("Addresses"),
+        module("PPTP", ["Addresses"]),
+        module("PPP", ["Addresses"]),
+        module("Authentication", ["Addresses", "CNettle"]),
+
+        // Session, mapper, tunnel.
+        module("DataPath", ["CDataPath", "Addresses"]),
+        module("Netlink", ["CMnl", "Addresses"]),
+        module("WireGuard", ["Netlink", "CSodium", "CLinux", "Addresses", logging]),
+        module("SessionMapper", ["Addresses"]),
+        module("Configuration", ["Addresses", "Authentication", "WireGuard", .product(name: "TOMLKit", package: "TOMLKit")]),
+        module("Gateway", [
+            "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Configuration", "CLinux",
+            logging, .product(name: "Metrics", package: "swift-metrics"),
+            .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            .product(name: "Hummingbird", package: "hummingbird"),
+        ] + nio),
+        module("LegacyClient", ["Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "CLinux", logging] + nio),
+        .executableTarget(
+            name: "causeway",
+            dependencies: [
+                "Gateway", "LegacyClient", "Configuration", "CLinux",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                logging,
+            ] + nio,
+            swiftSettings: strictSwift),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,103 @@
+// One PPTP link, seen from the data path: GRE sequence window, PPP framing and MPPE of one session, both directions.
+// No I/O and no clock: packets and the time go in, packets and verdicts come out. Everything is a batch.
+//
+// The worker (worker.c) owns buffers, sockets, the session table and the IP checks; this unit owns the protocol.
+#ifndef CW_LINK_H
+#define CW_LINK_H
+
+#include "causeway_datapath.h"
+
+// ---- Buffers (buffer.h could hold this; kept here so that link tests need nothing else) ------------------------------
+
+enum {
+    CW_HEADROOM = 128, // at least this much in front of any packet that leaves a unit
+    CW_TAILROOM = 64,
+    CW_BUFFER_DATA = 2048, // longest GRE packet (IP header included) that we take
+};
+
+typedef struct cw_buffer {
+    struct cw_buffer *next; // free list, reorder queue: owner decides
+    uint32_t sequence;      // GRE sequence number while held
+    uint16_t offset;        // of the first byte in storage
+    uint16_t length;
+    uint16_t protocol;      // PPP protocol once known
+    uint8_t flags;
+    uint8_t reserved;
+    uint64_t arrived;       // ns
+    uint8_t storage[CW_HEADROOM + CW_BUFFER_DATA + CW_TAILROOM];
+} cw_buffer;
+
+static inline uint8_t *cw_buffer_data(cw_buffer *b) { return b->storage + b->offset; }
+
+// Free list of one worker. Taking from an empty pool returns NULL: the packet is dropped and counted, nothing is allocated.
+typedef struct cw_pool {
+    cw_buffer *free;
+    uint32_t available;
+} cw_pool;
+
+cw_buffer *cw_pool_take(cw_pool *pool);
+void cw_pool_give(cw_pool *pool, cw_buffer *buffer);
+
+// ---- The link --------------------------------------------------------------------------------------------------------
+
+typedef struct cw_link cw_link; // defined in link_internal.h; size by cw_link_size()
+typedef struct cw_link_limits {
+    uint32_t reorder_packets;
+    uint64_t reorder_nanoseconds;
+    uint64_t ack_nanoseconds;
+    uint32_t control_rate, control_burst;
+    uint32_t key_budget;
+} cw_link_limits;
+
+size_t cw_link_size(void);
+void cw_link_init(cw_link *link, const cw_link_limits *limits, uint32_t flags, cw_counters *counters);
+void cw_link_wipe(cw_link *link, cw_pool *pool); // gives held buffers back, wipes keys
+void cw_link_set_flags(cw_link *link, uint32_t flags);
+// Sets one direction's MPPE (see cw_rekey). Packets already held are decrypted with what is live when they are delivered.
+void cw_link_rekey(cw_link *link, const cw_rekey *rekey);
+// Data may pass (after CW_BIND) or not. Control frames always pass.
+void cw_link_set_open(cw_link *link, bool open);
+// Inner IPv6 sources that count as evidence (IPv4 is checked by its header checksum); the link keeps the pointer.
+void cw_link_set_prefixes(cw_link *link, const cw_prefix *prefixes, uint32_t count);
+
+// What a received packet became.
+typedef enum cw_delivery {
+    CW_DELIVER_DATA,    // buffer holds an inner packet; protocol 0x0021 or 0x0057
+    CW_DELIVER_CONTROL, // buffer holds a control frame's payload; protocol says which
+    CW_DELIVER_LOST,    // no buffer: MPPE cannot be recovered, CCP has to be negotiated again (at most once per second)
+} cw_delivery;
+
+typedef struct cw_delivered {
+    cw_delivery kind;
+    cw_buffer *buffer; // owned by the caller now
+} cw_delivered;
+
+// Takes `count` GRE packets of this link in order of arrival; each buffer's data starts at the GRE header (outer IP header
+// already removed and source checked). Writes what can be delivered, in sequence order, to out[0..<capacity] and returns how
+// many. `capacity` must be at least count + cw_link_held(link) + 1 per packet (the LOST notice). Dropped buffers go back to the
+// pool and are counted; held ones stay with the link.
+size_t cw_link_receive(cw_link *link, uint64_t now, cw_buffer *const *packets, size_t count, cw_delivered *out, size_t capacity,
+                       cw_pool *pool);
+// Releases held packets whose time is over. Same output rules.
+size_t cw_link_expire(cw_link *link, uint64_t now, cw_delivered *out, size_t capacity, cw_pool *pool);
+uint32_t cw_link_held(const cw_link *link);
+
+// Turns inner packets (protocol 0x0021/0x0057 in buffer->protocol, data = IP packet) into GRE packets in place, in order;
+// needs CW_HEADROOM. peer_call_id goes into the key. Packets that may not be sent (encryption required and not live) are
+// given back to the pool and counted; out[] gets the others, compacted. Returns how many.
+size_t cw_link_send_data(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
+                         cw_pool *pool);
+// The same for one control frame (clear, FF 03 in front unless protocol != LCP and ACFC is on). Buffer data = frame payload.
+void cw_link_send_control(cw_link *link, uint64_t now, uint16_t peer_call_id, uint16_t protocol, cw_buffer *buffer);
+// Frames that the link itself has to send (Reset-Request/-Ack, stand-alone acks): builds up to `capacity` complete GRE packets
+// in buffers from the pool. Call after receive/expire and when cw_link_deadline has passed. Order matters: a Reset-Ack built
+// here goes out before anything that cw_link_send_data builds afterwards.
+size_t cw_link_poll(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_buffer **out, size_t capacity, cw_pool *pool);
+// Earliest time at which cw_link_expire or cw_link_poll has work; UINT64_MAX: none.
+uint64_t cw_link_deadline(const cw_link *link);
+
+// Flat, versioned, little-endian image without pointers; held packets are not part of it.
+size_t cw_link_export(const cw_link *link, uint8_t *out, size_t capacity); // 0: too small
+cw_status cw_link_import(cw_link *link, const uint8_t *in, size_t length, size_t *used);
+
+#endif

@@ -1,0 +1,2 @@
+#include "include/clinux.h"
+int clinux_placeholder;

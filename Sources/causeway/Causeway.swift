@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct Causeway: AsyncParsableCommand {
+    func run() async throws {}
+}
