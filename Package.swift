@@ -2,10 +2,11 @@
 import PackageDescription
 
 let strictC: [CSetting] = [.enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error), .headerSearchPath(".")]
-let strictSwift: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+// Tests read internals in the release build too, so one build serves the product, the tests and the real-peer runs.
+let strictSwift: [SwiftSetting] = [.treatAllWarnings(as: .error), .unsafeFlags(["-enable-testing"], .when(configuration: .release))]
 
-func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: strictSwift)
+func module(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target {
+    .target(name: name, dependencies: dependencies, path: path, swiftSettings: strictSwift)
 }
 func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
     .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: strictSwift)
@@ -41,13 +42,13 @@ let package = Package(
         module("Authentication", ["Addresses", "CNettle"]),
 
         // Session, mapper, tunnel.
-        module("DataPath", ["CDataPath", "Addresses"]),
+        module("DataPath", ["CDataPath", "CLinux", "Addresses"]),
         module("Netlink", ["CMnl", "Addresses"]),
         module("WireGuard", ["Netlink", "CSodium", "CLinux", "Addresses", logging]),
         module("SessionMapper", ["Addresses"]),
-        module("Configuration", ["Addresses", "Authentication", "WireGuard", .product(name: "TOMLKit", package: "TOMLKit")]),
+        module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
         module("Gateway", [
-            "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Configuration", "CLinux",
+            "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "CLinux",
             logging, .product(name: "Metrics", package: "swift-metrics"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             .product(name: "Hummingbird", package: "hummingbird"),
@@ -56,7 +57,7 @@ let package = Package(
         .executableTarget(
             name: "causeway",
             dependencies: [
-                "Gateway", "LegacyClient", "Configuration", "CLinux",
+                "Gateway", "LegacyClient", "Settings", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,

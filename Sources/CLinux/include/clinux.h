@@ -1,1 +1,27 @@
-#pragma once
+// Linux calls that Swift cannot make itself. Each returns 0 (or a descriptor) or a negated errno value.
+#ifndef CAUSEWAY_CLINUX_H
+#define CAUSEWAY_CLINUX_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+// A close-on-exec eventfd with counter 0.
+int clinux_eventfd(void);
+
+// ---- Privileges (privileges.c) --------------------------------------------------------------------------------------
+
+// Replaces this process by `path` running as `user` (from the password database, its groups included) with CAP_NET_ADMIN and
+// CAP_NET_RAW as its only capabilities: permitted, effective, inheritable and ambient; bounding set cut down to them; no new privileges.
+// `descriptors` become 3, 4, … of the new program in that order; every other descriptor above 2 must be close-on-exec.
+// LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)) are set by the caller in `environment`.
+// Returns only on failure. Works with other threads running: exec ends them.
+int clinux_become(const char *path, char *const arguments[], char *const environment[], const char *user, const int *descriptors,
+                  int count);
+
+// User and group id of a user in the password database; -ENOENT if there is none.
+int clinux_user(const char *name, uid_t *user, gid_t *group);
+
+// No core dumps, no ptrace by others, and memory locked (keys never reach the disk). Returns the first error; all three are tried.
+int clinux_protect_memory(void);
+
+#endif

@@ -1,2 +1,0 @@
-#include "include/clinux.h"
-int clinux_placeholder;
