@@ -49,6 +49,10 @@ typedef struct cw_link_limits {
     uint32_t key_budget;
 } cw_link_limits;
 
+// Who counts what in cw_counters. The link: gre_in, gre_out, control_in (delivered), control_out, reordered, lost, resets_*,
+// key_changes, last_in_nanoseconds, and the drops of GRE (malformed, duplicate, late), PPP, control, encryption and protocol.
+// The worker: packets_*, bytes_*, icmp_sent, last_data_nanoseconds and all other drops. The pointer is owned by one thread; the
+// worker publishes copies, so plain arithmetic is fine.
 size_t cw_link_size(void);
 void cw_link_init(cw_link *link, const cw_link_limits *limits, uint32_t flags, cw_counters *counters);
 void cw_link_wipe(cw_link *link, cw_pool *pool); // gives held buffers back, wipes keys
