@@ -1,0 +1,109 @@
+import Addresses
+
+/// The addresses that sessions may be given. A user gets the address of the last time again while it is free; otherwise the
+/// one that has been free for longest, so that a late packet for an old session does not reach a new one.
+public struct AddressPool: Sendable {
+    public let name: String
+    /// Our end of every link in this pool; never handed out.
+    public let gateway: IPAddress
+    public let ranges: [ClosedRange<IPAddress>]
+    private var free: FreeQueue
+    private var lastOf: [String: IPAddress] = [:]
+    private var lastUser: [IPAddress: String] = [:]
+
+    public init(name: String, gateway: IPAddress, ranges: [ClosedRange<IPAddress>]) {
+        self.name = name
+        self.gateway = gateway
+        self.ranges = ranges
+        free = FreeQueue(ranges: ranges, excluding: gateway)
+    }
+
+    public var freeCount: Int { free.count }
+    public func contains(_ address: IPAddress) -> Bool { ranges.contains { $0.contains(address) } }
+
+    /// nil if the pool is exhausted. `usable` refuses addresses that are taken otherwise (static addresses, users' prefixes).
+    public mutating func take(for user: String, where usable: (IPAddress) -> Bool) -> IPAddress? {
+        if let last = lastOf[user], usable(last), free.remove(last) { return last }
+        guard let address = free.take(where: usable) else { return nil }
+        if let previous = lastUser[address] { lastOf[previous] = nil }
+        if let old = lastOf[user] { lastUser[old] = nil }
+        lastOf[user] = address
+        lastUser[address] = user
+        return address
+    }
+
+    public mutating func give(_ address: IPAddress) {
+        guard contains(address), address != gateway else { return }
+        free.append(address)
+    }
+}
+
+/// Free addresses in the order in which they became free. Ranges are not expanded: an address that was never used is
+/// counted up from its range, so a /8 costs nothing.
+struct FreeQueue: Sendable {
+    private var fresh: [ClosedRange<IPAddress>]
+    private let gateway: IPAddress
+    /// Returned addresses by the ticket of their return; removal by address leaves a hole that `take` steps over.
+    private var returned: [Int: IPAddress] = [:]
+    private var ticketOf: [IPAddress: Int] = [:]
+    private var oldest = 0
+    private var next = 0
+    private(set) var count: Int
+
+    init(ranges: [ClosedRange<IPAddress>], excluding gateway: IPAddress) {
+        fresh = ranges.reversed()
+        self.gateway = gateway
+        count = ranges.reduce(0) { $0 + Self.size($1) } - (ranges.contains { $0.contains(gateway) } ? 1 : 0)
+    }
+
+    mutating func append(_ address: IPAddress) {
+        guard ticketOf[address] == nil else { return }
+        returned[next] = address
+        ticketOf[address] = next
+        next += 1
+        count += 1
+    }
+
+    /// Takes this address if it was returned before (an unused one of a fresh range is not looked for).
+    mutating func remove(_ address: IPAddress) -> Bool {
+        guard let ticket = ticketOf.removeValue(forKey: address) else { return false }
+        returned[ticket] = nil
+        count -= 1
+        return true
+    }
+
+    mutating func take(where usable: (IPAddress) -> Bool) -> IPAddress? {
+        while let address = nextFresh() {
+            count -= 1
+            if usable(address) { return address }
+            append(address)
+        }
+        var ticket = oldest
+        while ticket < next {
+            if let address = returned[ticket], usable(address) {
+                _ = remove(address)
+                return address
+            }
+            if ticket == oldest, returned[ticket] == nil { oldest += 1 }
+            ticket += 1
+        }
+        return nil
+    }
+
+    private mutating func nextFresh() -> IPAddress? {
+        while let range = fresh.popLast() {
+            if range.lowerBound < range.upperBound, let following = range.lowerBound.advanced(by: 1) {
+                fresh.append(following...range.upperBound)
+            }
+            if range.lowerBound != gateway { return range.lowerBound }
+        }
+        return nil
+    }
+
+    private static func size(_ range: ClosedRange<IPAddress>) -> Int {
+        guard let low = range.lowerBound.v4, let high = range.upperBound.v4 else {
+            return range.lowerBound == range.upperBound ? 1 : Int.max / 4
+        }
+        return Int(high - low) + 1
+    }
+}
