@@ -13,16 +13,16 @@ note() { printf '    %s\n' "$*"; }
 
 # step TEXT COMMAND...: runs it in this shell, so that it may set variables; returns its status.
 step() {
-    local text=$1 started status=0
+    local text=$1 begun status=0
     shift
-    started=$(now_ms)
+    begun=$(now_ms)
     "$@" >"$steps_log" 2>&1 || status=$?
     if [ $status = 0 ]; then
         steps_passed=$((steps_passed + 1))
-        printf '%s %s (%s s)\n' "$step_good" "$text" "$(seconds_since "$started")"
+        printf '%s %s (%s s)\n' "$step_good" "$text" "$(seconds_since "$begun")"
     else
         steps_failed=$((steps_failed + 1))
-        printf '%s %s (%s s): %s gave %d\n' "$step_bad" "$text" "$(seconds_since "$started")" "$1" "$status"
+        printf '%s %s (%s s): %s gave %d\n' "$step_bad" "$text" "$(seconds_since "$begun")" "$1" "$status"
         tail -n "${STEP_LINES:-25}" "$steps_log" | sed 's/^/    | /'
     fi
     return $status
@@ -40,12 +40,12 @@ steps_close() {
     [ $steps_failed = 0 ] && [ $steps_passed -gt 0 ]
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds.
+# wait_for SECONDS COMMAND...: until the command succeeds; on failure the last try's output is shown.
 wait_for() {
     local end=$(($(now_ms) + $1 * 1000))
     shift
-    while ! "$@"; do
-        [ "$(now_ms)" -lt $end ] || { echo "gave up waiting for: $*"; return 1; }
+    until "$@" >/dev/null 2>&1; do
+        [ "$(now_ms)" -lt $end ] || { "$@" && return 0; echo "gave up waiting for: $*"; return 1; }
         sleep 0.1
     done
 }

@@ -4,7 +4,7 @@
 #   other  10.71.4.2 ──┤ gateway ── 10.71.2.2 hub (WireGuard; inner service address 10.99.0.1)
 #   lan    10.71.3.2 ──┘          (its default route points at the hub's host: what is not in the tunnel would be seen there)
 #
-# In the gateway the links are called `wan`, `side`, `lan` and `up`; in the other namespaces `eth0`. Legacy users get
+# In the gateway the links are called `wan`, `side`, `lan` and `uplink`; in the other namespaces `eth0`. Legacy users get
 # 10.99.1.0/24, or 10.99.4.0/22 for large numbers. Names of namespaces begin with $net_prefix, so several runs do not meet.
 #
 #   TUNNEL_BACKEND  userspace (default) or kernel: WireGuard of the gateway and of the hub
@@ -82,7 +82,7 @@ link() {
     ip -n "$1" addr add "$2/24" dev eth0
     ip -n "$1" link set eth0 up
     ip -n "$G" addr add "${2%.*}.1/24" dev "$3"
-    ip -n "$G" link set "$3" up
+    ip -n "$G" link set dev "$3" up
 }
 
 topology_up() {
@@ -104,7 +104,7 @@ topology_up() {
     link "$C" $client_address wan
     link "$O" $other_address side
     link "$L" $lan_address lan
-    link "$H" $hub_address up
+    link "$H" $hub_address uplink
     ip -n "$C" route add default via $gateway_address
     ip -n "$O" route add default via ${other_address%.*}.1
     ip -n "$L" route add default via ${lan_address%.*}.1
@@ -118,8 +118,10 @@ topology_up() {
 # ---- Hub ----
 hub_up() {
     mkdir -p "$work/keys"
+    umask 077
     wg genkey >"$work/keys/hub"
     wg genkey >"$work/keys/gateway"
+    umask 022
     hub_public=$(wg pubkey <"$work/keys/hub")
     gateway_public=$(wg pubkey <"$work/keys/gateway")
     chmod 600 "$work/keys/hub"
