@@ -190,7 +190,7 @@ gateway_config() {
     [ -e "$work/chap-secrets" ] || write_secrets
     cat >"$work/causeway.toml" <<T
 instance = "t$$"
-user = "$run_as"
+run-as = "$run_as"
 $config_top
 
 [control]
