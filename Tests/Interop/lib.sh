@@ -26,7 +26,7 @@ hub_listens() { in_hub ss -Hltn 'sport = 7000' | grep -q .; }
 capture() {
     local space=$1 device=$2 name=$3
     shift 3
-    spawn "capture-$name" ip netns exec "$space" tcpdump -i "$device" -n -U -Z root -w "$work/$name.pcap" "$@"
+    spawn "capture-$name" ip netns exec "$space" tcpdump -i "$device" -n -U --immediate-mode -Z root -w "$work/$name.pcap" "$@"
     wait_for 5 grep -q 'listening on' "$work/capture-$name.log"
 }
 capture_stop() { sleep 0.3; reap "capture-$1" INT 5; }
