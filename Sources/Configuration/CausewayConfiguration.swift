@@ -7,7 +7,7 @@ import Authentication
 public struct CausewayConfiguration: Sendable, Equatable {
     /// Marks what this gateway creates in the kernel; two gateways on one host need two names.
     public var instance: String = "main"
-    /// The account the daemon changes to once it has what only root may open.
+    /// The account the daemon changes to once it has what only root may open: the key `run-as`.
     public var user: String = "causeway"
     public var logLevel: LogLevel = .info
     public var logFormat: LogFormat = .text
@@ -138,11 +138,15 @@ public struct CausewayConfiguration: Sendable, Equatable {
     public struct DataPath: Sendable, Equatable {
         /// The TUN device.
         public var interface = "causeway0"
+        /// The routing table of the way back: from the tunnels to the users.
+        public var returnTable: UInt32 = 51999
+        /// Our policy rules have this preference and the ones behind it.
+        public var rulePriority: UInt32 = 10000
         /// 0: one for each processor.
         public var workers = 0
         public var batch = 32
-        public var reorderPackets = 32
-        public var reorderTime: Duration = .milliseconds(20)
+        public var reorderPackets = 64
+        public var reorderTime: Duration = .milliseconds(50)
         public var ackDelay: Duration = .milliseconds(100)
         public var maxSessions = 4096
         public var allowUserToUser = false

@@ -9,7 +9,7 @@ public struct ConfigurationError: Error, Equatable, CustomStringConvertible {
 }
 
 /// One complaint: `FILE:LINE: KEY: expected ..., found ...`.
-public struct ConfigurationIssue: Sendable, Hashable, CustomStringConvertible {
+public struct ConfigurationIssue: Error, Hashable, CustomStringConvertible {
     public var file: String
     /// nil where the file as a whole is meant.
     public var line: Int?

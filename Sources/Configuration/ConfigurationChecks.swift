@@ -1,0 +1,213 @@
+import Addresses
+import Authentication
+
+// What keys mean together. Each rule is one function; they run after all keys were read, on whatever could be made of them.
+extension ConfigurationReader {
+    func check() {
+        checkPresence()
+        checkListeners()
+        checkInterfaces()
+        checkTunnels()
+        checkPools()
+        checkUsers()
+        checkTimes()
+    }
+
+    private func checkPresence() {
+        for (key, count) in [
+            ("listen", configuration.listeners.count), ("tunnel", configuration.tunnels.count), ("pool", configuration.pools.count),
+        ] where count == 0 && report.line(of: key) == nil {
+            report.expected("at least one [[\(key)]]", found: "none", at: key)
+        }
+    }
+
+    private func checkListeners() {
+        let listeners = configuration.listeners
+        for (index, listener) in listeners.enumerated() {
+            for other in listeners[..<index] where other.port == listener.port && other.address.family == listener.address.family {
+                guard other.address == listener.address || other.address.isUnspecified || listener.address.isUnspecified else { continue }
+                report.refuse(
+                    "\(Endpoint(listener.address, listener.port)) is covered by \(Endpoint(other.address, other.port)) already",
+                    at: "listen[\(index)].address")
+            }
+            if listener.address.isMulticast {
+                report.expected("an address of this host", found: "\(listener.address)", at: "listen[\(index)].address")
+            }
+        }
+    }
+
+    private func checkInterfaces() {
+        var names = [configuration.dataPath.interface: "data-path.interface"]
+        var tables = [configuration.dataPath.returnTable: "data-path.return-table"]
+        for (index, tunnel) in configuration.tunnels.enumerated() {
+            let path = "tunnel[\(index)]"
+            if !tunnel.interface.isEmpty, let other = names.updateValue("\(path).interface", forKey: tunnel.interface) {
+                report.refuse("\"\(tunnel.interface)\" is the interface of \(other) already", at: "\(path).interface")
+            }
+            if let other = tables.updateValue("\(path).table", forKey: tunnel.table) {
+                report.refuse("\(tunnel.table) is the routing table of \(other) already", at: "\(path).table")
+            }
+        }
+    }
+
+    private func checkTunnels() {
+        var ports: [UInt16: Int] = [:]
+        for (index, tunnel) in configuration.tunnels.enumerated() {
+            let path = "tunnel[\(index)]"
+            if tunnel.listenPort != 0, let other = ports.updateValue(index, forKey: tunnel.listenPort) {
+                report.refuse("port \(tunnel.listenPort) is the port of tunnel[\(other)] already", at: "\(path).listen-port")
+            }
+            var keys: [String: Int] = [:]
+            var allowed: [IPPrefix: Int] = [:]
+            for (position, peer) in tunnel.peers.enumerated() {
+                let peerPath = "\(path).peer[\(position)]"
+                if let other = keys.updateValue(position, forKey: peer.publicKey) {
+                    report.refuse("peer[\(other)] of this tunnel has the same key", at: "\(peerPath).public-key")
+                }
+                for prefix in peer.allowedIPs {
+                    // WireGuard gives a network to one peer; the last one to claim it would silently win.
+                    guard let other = allowed.updateValue(position, forKey: prefix), other != position else { continue }
+                    report.refuse("\(prefix) belongs to peer[\(other)] of this tunnel already", at: "\(peerPath).allowed-ips")
+                }
+                if peer.endpoint == nil, tunnel.listenPort == 0 {
+                    report.warn(
+                        "without an endpoint the peer has to speak first, but the tunnel has no fixed listen-port to find it at", at: peerPath)
+                }
+            }
+        }
+    }
+
+    private func checkPools() {
+        let pools = configuration.pools
+        var ranges: [(range: AddressRange, path: String)] = []
+        for (index, pool) in pools.enumerated() {
+            for (position, range) in pool.ranges.enumerated() {
+                let path = "pool[\(index)].ranges[\(position)]"
+                for other in ranges where other.range.overlaps(range) {
+                    report.refuse("\(range) overlaps \(other.range) (\(other.path))", at: path)
+                }
+                ranges.append((range, path))
+            }
+        }
+        for (index, pool) in pools.enumerated() {
+            for (range, path) in ranges where range.contains(pool.gateway) {
+                report.refuse("\(pool.gateway) lies in \(range) (\(path)) and would be given to a user", at: "pool[\(index)].gateway")
+            }
+        }
+        for (index, tunnel) in configuration.tunnels.enumerated() {
+            for (position, address) in tunnel.addresses.enumerated() {
+                for (range, path) in ranges where range.contains(address.address) {
+                    report.refuse(
+                        "\(address.address) lies in \(range) (\(path)) and would be given to a user",
+                        at: "tunnel[\(index)].addresses[\(position)]")
+                }
+            }
+        }
+    }
+
+    /// What a user holds must be nobody else's: not another user's, not a pool's, not ours. A static address may lie in a pool, which then
+    /// keeps it for its user; a network may not.
+    private func checkUsers() {
+        var ours: [(IPAddress, String)] = []
+        for (index, pool) in configuration.pools.enumerated() { ours.append((pool.gateway, "pool[\(index)].gateway")) }
+        for (index, tunnel) in configuration.tunnels.enumerated() {
+            for (position, address) in tunnel.addresses.enumerated() {
+                ours.append((address.address, "tunnel[\(index)].addresses[\(position)]"))
+            }
+        }
+        let ranges = configuration.pools.flatMap(\.ranges)
+        var held: [Holding] = []
+        for entry in configuration.users.entries {
+            let attributes = entry.attributes
+            for prefix in attributes.prefixes + (attributes.staticAddress.map { [IPPrefix($0)] } ?? []) {
+                held.append(Holding(prefix: prefix, owner: entry))
+                for (address, path) in ours where prefix.contains(address) {
+                    complain("\(prefix.shown) of user \(entry.displayName) holds our own address \(address) (\(path))", entry)
+                }
+            }
+            for prefix in attributes.prefixes {
+                for range in ranges where range.overlaps(prefix) {
+                    complain("\(prefix) of user \(entry.displayName) overlaps the pool range \(range)", entry)
+                }
+            }
+            if case .within(let networks) = attributes.address,
+                !networks.contains(where: { network in ranges.contains { $0.overlaps(network) } })
+            {
+                complain("user \(entry.displayName) may only have an address in \(networks.map(\.description).joined(separator: ", ")), "
+                    + "and no pool has one there", entry)
+            }
+        }
+        checkHoldings(held)
+    }
+
+    private struct Holding {
+        var prefix: IPPrefix
+        var owner: UserDirectory.Entry
+    }
+
+    /// Sorted by address, a network comes directly before everything inside it, so one pass with the open networks on a stack is enough:
+    /// secrets files may have very many users.
+    private func checkHoldings(_ holdings: [Holding]) {
+        var open: [Holding] = []
+        for holding in holdings.sorted(by: { $0.prefix < $1.prefix }) {
+            while let last = open.last, !last.prefix.contains(holding.prefix) { open.removeLast() }
+            if let last = open.last, last.prefix == holding.prefix, last.owner.name == holding.owner.name { continue }
+            // The same user may have several lines, for several servers.
+            if let other = open.last(where: { $0.owner.name != holding.owner.name }) {
+                let relation = other.prefix == holding.prefix ? "also belongs to" : "lies in \(other.prefix.shown) of"
+                complain(
+                    "\(holding.prefix.shown) of user \(holding.owner.displayName) \(relation) user \(other.owner.displayName) "
+                        + "(\(other.owner.origin))", holding.owner)
+            }
+            open.append(holding)
+        }
+    }
+
+    private func complain(_ message: String, _ entry: UserDirectory.Entry) {
+        if entry.origin.file == report.file, let user = configuredUsers.first(where: { $0.name == entry.name }) {
+            report.refuse(message, at: user.path)
+        } else if let user = configuredUsers.first(where: { $0.name == entry.name }), !entry.attributes.prefixes.isEmpty {
+            report.refuse(message, at: user.path)
+        } else {
+            report.refuse(FileIssue(file: entry.origin.file, line: entry.origin.line, message: message))
+        }
+    }
+
+    private func checkTimes() {
+        let pptp = configuration.pptp
+        if pptp.negotiationTimeout < pptp.authenticationTimeout {
+            report.expected(
+                "at least authentication-timeout (\(text(pptp.authenticationTimeout))), which is a part of it",
+                found: text(pptp.negotiationTimeout), at: "pptp.negotiation-timeout")
+        }
+        if !configuration.encryption.required {
+            report.warn("users may connect without encryption", at: "encryption.required")
+        }
+        if configuration.encryption.strengths.contains(where: { $0 < 128 }) {
+            report.warn("40 and 56 bit keys can be found by trying them all", at: "encryption.strengths")
+        }
+    }
+}
+
+extension ConfigurationReader {
+    /// Gives every tunnel without a `table` one from 52000 to 52999 that depends on its name, so that a tunnel added in front does not
+    /// move the others.
+    mutating func assignTables() {
+        var taken = Set(configuration.tunnels.map(\.table)).union([configuration.dataPath.returnTable])
+        for index in configuration.tunnels.indices where configuration.tunnels[index].table == 0 {
+            // FNV-1a, 32 bits.
+            let hash = configuration.tunnels[index].name.utf8.reduce(UInt32(0x811C_9DC5)) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+            guard let table = (0..<1000).lazy.map({ 52000 + (hash &+ $0) % 1000 }).first(where: { !taken.contains($0) }) else {
+                report.refuse("no free routing table from 52000 to 52999; set table", at: "tunnel[\(index)]")
+                continue
+            }
+            taken.insert(table)
+            configuration.tunnels[index].table = table
+        }
+    }
+}
+
+extension IPPrefix {
+    /// A single host without its length.
+    fileprivate var shown: String { isHost ? address.description : description }
+}

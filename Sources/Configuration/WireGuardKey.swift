@@ -1,0 +1,52 @@
+import Authentication
+
+/// Base64 of 32 bytes, the way WireGuard's tools write keys.
+enum WireGuardKey {
+    static let length = 32
+    static let maxFileSize = 4096
+
+    /// The text itself, if it is a key.
+    static func canonical(_ text: String) -> String? { text.utf8.count == 44 && decode(text.utf8) != nil ? text : nil }
+
+    /// 43 digits and `=`, with white space around them allowed; nil if the last digit has bits that no byte uses.
+    static func decode(_ text: some Collection<UInt8>) -> Secret? {
+        let isSpace = { (byte: UInt8) in byte == 32 || (9...13).contains(byte) }
+        var digits = text.drop(while: isSpace)[...]
+        guard let end = digits.firstIndex(of: UInt8(ascii: "=")) else { return nil }
+        guard digits[digits.index(after: end)...].allSatisfy(isSpace) else { return nil }
+        digits = digits[..<end]
+        guard digits.count == 43 else { return nil }
+        var valid = true
+        let secret = Secret(count: length) { buffer in
+            var bits: UInt32 = 0
+            var held = 0
+            var count = 0
+            for digit in digits {
+                guard let value = value(of: digit) else {
+                    valid = false
+                    return
+                }
+                bits = bits << 6 | value
+                held += 6
+                if held >= 8 {
+                    held -= 8
+                    buffer[count] = UInt8(truncatingIfNeeded: bits >> UInt32(held))
+                    count += 1
+                }
+            }
+            valid = bits & 0b11 == 0
+        }
+        return valid ? secret : nil
+    }
+
+    private static func value(of digit: UInt8) -> UInt32? {
+        switch digit {
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"): UInt32(digit - UInt8(ascii: "A"))
+        case UInt8(ascii: "a")...UInt8(ascii: "z"): UInt32(digit - UInt8(ascii: "a")) + 26
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt32(digit - UInt8(ascii: "0")) + 52
+        case UInt8(ascii: "+"): 62
+        case UInt8(ascii: "/"): 63
+        default: nil
+        }
+    }
+}
