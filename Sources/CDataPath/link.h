@@ -39,6 +39,9 @@ cw_buffer *cw_pool_take(cw_pool *pool);
 void cw_pool_give(cw_pool *pool, cw_buffer *buffer);
 
 // ---- The link --------------------------------------------------------------------------------------------------------
+//
+// Who counts what: the link counts gre_*, control_*, reordered, lost, resets_*, key_changes, last_in_nanoseconds and its own drops
+// in the counters that it was given; the worker counts packets_*, bytes_* and last_data_nanoseconds, after its IP checks.
 
 typedef struct cw_link cw_link; // defined in link_internal.h; size by cw_link_size()
 typedef struct cw_link_limits {
@@ -46,7 +49,7 @@ typedef struct cw_link_limits {
     uint64_t reorder_nanoseconds;
     uint64_t ack_nanoseconds;
     uint32_t control_rate, control_burst;
-    uint32_t key_budget;
+    uint32_t key_budget; // less than the longest outage in packets that a session shall survive: CCP is negotiated again instead
 } cw_link_limits;
 
 // Who counts what in cw_counters. The link: gre_in, gre_out, control_in (delivered), control_out, reordered, lost, resets_*,
@@ -100,7 +103,9 @@ size_t cw_link_poll(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_buffe
 // Earliest time at which cw_link_expire or cw_link_poll has work; UINT64_MAX: none.
 uint64_t cw_link_deadline(const cw_link *link);
 
-// Flat, versioned, little-endian image without pointers; held packets are not part of it.
+// Flat, versioned, little-endian image without pointers; held packets, limits and prefixes are not part of it: init the new link,
+// set its prefixes, then import. *used says how many bytes of a longer image were the link's.
+enum { CW_LINK_STATE_SIZE = 1200 }; // never longer
 size_t cw_link_export(const cw_link *link, uint8_t *out, size_t capacity); // 0: too small
 cw_status cw_link_import(cw_link *link, const uint8_t *in, size_t length, size_t *used);
 

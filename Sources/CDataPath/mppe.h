@@ -1,0 +1,125 @@
+// MPPE, one direction each (RFC 3078). The header of an encrypted packet, and this is all of it:
+//
+//   |A|B|C|D|  Coherency Count (12)  |   A flushed, B and C belong to MPPC, D encrypted
+//
+// There is no integrity: whoever gets a packet past the source check decides what is decrypted. So the receiver moves its state only on
+// proof (ppp_frame.h), and everything that has not proved itself is worked on in copies. How a key is found:
+//
+// - Stateless: the key changes for every packet, so the key chain alone decides. Keys for the next CW_MPPE_AHEAD counts are derived
+//   once and kept until the state moves past them, so trying them again costs nothing; farther ones are paid from the budget.
+//   The 12-bit count wraps, so a difference d may mean d + 4096 m for every m that the gap in GRE numbers leaves possible.
+// - Stateful: the key changes at every count xxFF and the RC4 stream runs on from packet to packet; after a loss only a FLUSHED packet
+//   helps. RFC 3078 and FreeBSD restart the stream with the same key there, Linux changes the key on every FLUSHED packet, and
+//   FLUSHED packets get lost too: so the receiver tries the changes that the count requires, and up to one more for every
+//   Reset-Request that may have been answered.
+#ifndef CW_MPPE_H
+#define CW_MPPE_H
+
+#include "mppe_key.h"
+#include "ppp_frame.h"
+#include "rc4.h"
+#include "token_bucket.h"
+
+enum { // protocol
+    CW_MPPE_HEADER = 2,
+    CW_MPPE_FLUSHED = 0x8000,
+    CW_MPPE_COMPRESSED = 0x2000,
+    CW_MPPE_ENCRYPTED = 0x1000,
+    CW_MPPE_COUNT_MASK = 0x0fff,
+    CW_MPPE_COUNT_SPACE = 0x1000,
+};
+
+enum { // ours
+    CW_MPPE_AHEAD = 64,
+    CW_MPPE_WRAPS = 64,       // how often a count may have wrapped unseen
+    CW_MPPE_OUTSTANDING = 15, // Reset-Requests whose answers may all have been lost
+};
+
+typedef struct cw_mppe_receiver {
+    cw_mppe_suite suite;
+    bool stateless;
+    uint16_t next;                 // count of the packet after the last proven one
+    uint8_t key[CW_MPPE_KEY_SIZE]; // of the last proven packet; before the first one: the initial key
+
+    // Stateless: keys of the counts from `next` on, as far as they were derived. A ring.
+    uint8_t ahead[CW_MPPE_AHEAD][CW_MPPE_KEY_SIZE];
+    uint8_t ahead_first, ahead_count;
+
+    // Stateful.
+    cw_rc4 stream;    // for the packet `next`
+    cw_rc4 tentative; // where the stream is if the last packets in order, which proved nothing, were genuine
+    uint16_t tentative_next;
+    bool has_tentative;
+    uint8_t outstanding; // Reset-Requests sent for which the peer may have changed the key
+} cw_mppe_receiver;
+
+typedef struct cw_mppe_transmitter {
+    cw_mppe_suite suite;
+    bool stateless;
+    bool reset_same_key; // stateful flavour: a FLUSHED packet restarts the stream with the same key (RFC 3078, FreeBSD)
+    uint16_t next;
+    uint8_t key[CW_MPPE_KEY_SIZE];
+    cw_rc4 stream;
+    enum cw_mppe_flush {
+        CW_MPPE_FLUSH_NONE,
+        CW_MPPE_FLUSH_REPEAT, // the answer to a repeated request: the key of the first answer
+        CW_MPPE_FLUSH_NEW,
+    } flush; // what the next packet has to do for a Reset-Ack that is on its way
+} cw_mppe_transmitter;
+
+// What surrounds one received packet.
+typedef struct cw_mppe_context {
+    uint64_t now;
+    uint32_t gap;   // GRE numbers since the last proven packet; 1: nothing between
+    bool in_order;  // it is the GRE packet that was expected
+    cw_bucket *budget;
+    const cw_prefix *prefixes;
+    uint32_t prefix_count;
+    uint64_t *key_changes;
+} cw_mppe_context;
+
+typedef enum cw_mppe_verdict {
+    CW_MPPE_PROVEN,
+    CW_MPPE_MALFORMED,
+    CW_MPPE_UNVERIFIED,
+    CW_MPPE_BUDGET,
+    CW_MPPE_WAIT_RESET, // stateful: cannot be decrypted after a loss
+} cw_mppe_verdict;
+
+typedef struct cw_mppe_result {
+    cw_mppe_verdict verdict;
+    cw_ppp_header inner; // of the plaintext, if proven
+    bool flushed;        // stateful: a FLUSHED packet away from the flag counts was proven,
+    bool same_key;       // and its key was not changed for it
+} cw_mppe_result;
+
+// False, and the receiver is off: key_bits is not 40, 56 or 128.
+bool cw_mppe_receiver_init(cw_mppe_receiver *receiver, const cw_rekey *rekey);
+// packet[0..<length] is MPPE header and ciphertext. If proven, the ciphertext has been decrypted in place and the state has moved;
+// otherwise the packet is unchanged. With `probe`, neither packet nor state change in any case.
+cw_mppe_result cw_mppe_receive(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length, bool probe);
+
+// The batch way for stateless packets that come in order: prepare fills in a job that decrypts the packet in place, if the key is at
+// hand; after cw_mppe_crypt_batch, cw_mppe_receive_prepared proves and commits. Not proven means: the plaintext is lost, drop it.
+bool cw_mppe_prepare(cw_mppe_receiver *receiver, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_job *job);
+cw_mppe_result cw_mppe_receive_prepared(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length);
+
+bool cw_mppe_transmitter_init(cw_mppe_transmitter *transmitter, const cw_rekey *rekey);
+// packet[0..<length] is room for the MPPE header, then the plaintext. Writes the header; a stateful packet is encrypted at once and
+// false returned, for a stateless one *job does it.
+bool cw_mppe_transmit(cw_mppe_transmitter *transmitter, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_job *job);
+
+static inline bool cw_mppe_is_flag(uint16_t count) { return (count & 0xff) == 0xff; }
+
+// ---- Shared by the two receivers ----
+
+// Proof that a plaintext has to give: following a jump takes more.
+static inline cw_proof cw_mppe_needed(const cw_mppe_context *context, uint32_t difference) {
+    return context->in_order && difference == 0 ? CW_PROOF_WELL_FORMED : CW_PROOF_EVIDENCE;
+}
+cw_proof cw_mppe_try_key(const cw_mppe_receiver *receiver, const cw_mppe_context *context, const uint8_t *key, const uint8_t *cipher,
+                         size_t length, cw_ppp_header *inner);
+cw_mppe_result cw_mppe_receive_stateful(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint16_t header, uint8_t *cipher,
+                                        size_t length, bool probe);
+
+#endif
