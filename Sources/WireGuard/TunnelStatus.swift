@@ -1,0 +1,45 @@
+import Addresses
+
+/// A peer as the device reports it.
+public struct PeerStatus: Equatable, Sendable {
+    public var publicKey: PublicKey
+    /// The address that the last authenticated packet came from, or the configured one.
+    public var endpoint: Endpoint?
+    /// Since the Unix epoch; nil if there was none.
+    public var latestHandshake: Duration?
+    public var receivedBytes: UInt64
+    public var sentBytes: UInt64
+    public var allowedIPs: Set<IPPrefix>
+    /// Seconds; 0 is off.
+    public var keepalive: UInt16
+    public var hasPresharedKey: Bool
+
+    /// A session lives 180 seconds (Reject-After-Time of the WireGuard paper, section 6.2): an older handshake carries nothing any more.
+    public static let handshakeLifetime: Duration = .seconds(180)
+
+    /// `now` is the time since the Unix epoch.
+    public func hasLiveSession(now: Duration) -> Bool {
+        guard let latestHandshake else { return false }
+        return now - latestHandshake < Self.handshakeLifetime
+    }
+}
+
+/// A tunnel as it is.
+public struct TunnelStatus: Equatable, Sendable {
+    public enum Health: Equatable, Sendable {
+        case running
+        /// The device's process ended; the next start follows after a back-off.
+        case restarting(reason: String, attempt: Int)
+        /// The interface is gone or was taken down by somebody else.
+        case broken(reason: String)
+    }
+
+    public var interfaceName: String
+    public var interfaceIndex: UInt32
+    public var health: Health
+    public var publicKey: PublicKey?
+    public var listenPort: UInt16
+    public var fwmark: UInt32
+    /// In the order of the keys.
+    public var peers: [PeerStatus]
+}
