@@ -1,0 +1,171 @@
+// Commands on their way into the workers' rings. Everything that can be refused is refused here, where all sessions are known; a
+// worker only applies. A command that concerns several workers is put into all their rings or into none.
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker.h"
+
+static cw_work *reserve(cw_worker *worker, uint32_t type) {
+    cw_work *work = cw_ring_reserve(&worker->commands);
+    work->type = type;
+    work->slot = work->generation = work->length = 0;
+    work->session = 0;
+    return work;
+}
+
+static cw_work *reserve_for(cw_engine *engine, const cw_record *record, uint32_t type) {
+    cw_work *work = reserve(&engine->workers[record->worker], type);
+    work->slot = record->slot;
+    work->generation = record->generation;
+    work->session = record->handle;
+    return work;
+}
+
+// Every command needs at most one slot in each ring for routes and one more in its session's.
+static bool has_room(cw_engine *engine) {
+    for (uint32_t i = 0; i < engine->config.worker_count; i++)
+        if (cw_ring_room(&engine->workers[i].commands) < 2) return false;
+    return true;
+}
+
+static void refuse(cw_engine *engine, const cw_command *command, const cw_record *record, cw_status reason) {
+    // By the session's own worker, so that the refusal comes after the events of what was submitted before.
+    cw_work *work = reserve(&engine->workers[record != NULL ? record->worker : 0], CW_WORK_REFUSE);
+    work->session = command->session;
+    work->refuse.command = command->type;
+    work->refuse.reason = reason;
+}
+
+static void change_routes(cw_engine *engine, cw_record *record, const cw_prefix *add, uint16_t add_count) {
+    if (record->prefix_count == 0 && add_count == 0) return;
+    for (uint32_t i = 0; i < engine->config.worker_count; i++) {
+        cw_work *work = reserve(&engine->workers[i], CW_WORK_ROUTES);
+        work->routes.route = cw_route_make(record->worker, record->slot, record->generation);
+        work->routes.remove_count = record->prefix_count;
+        work->routes.add_count = add_count;
+        memcpy(work->routes.prefixes, record->prefixes, record->prefix_count * sizeof *add);
+        if (add_count > 0) memcpy(work->routes.prefixes + record->prefix_count, add, add_count * sizeof *add);
+    }
+    record->prefix_count = add_count;
+    if (add_count > 0) memcpy(record->prefixes, add, add_count * sizeof *add);
+}
+
+static void submit_open(cw_engine *engine, const cw_command *command) {
+    cw_record *record = NULL;
+    cw_status status = cw_table_add(&engine->table, command->session, command->open.local_call_id, &record);
+    if (status != CW_OK) refuse(engine, command, cw_table_find(&engine->table, command->session), status);
+    else reserve_for(engine, record, CW_OPEN)->open = command->open;
+}
+
+static cw_status submit_import(cw_engine *engine, const cw_command *command) {
+    cw_saved saved;
+    size_t used;
+    cw_status status = cw_state_parse(command->import_state.state, command->import_state.length, &saved);
+    if (status != CW_OK) return status;
+    // The link's part is tried on a link of our own, so that the worker's import cannot fail.
+    cw_link *probe = (cw_link *)(void *)engine->probe;
+    cw_counters ignored = {0};
+    cw_pool pool = {0};
+    cw_link_init(probe, &engine->limits, saved.open.flags, &ignored);
+    status = cw_link_import(probe, saved.link, saved.link_length, &used);
+    cw_link_wipe(probe, &pool);
+    if (status != CW_OK) return status;
+    uint8_t *copy = malloc(command->import_state.length);
+    if (copy == NULL) return CW_NO_MEMORY;
+    memcpy(copy, command->import_state.state, command->import_state.length);
+    cw_record *record = NULL;
+    status = cw_table_add(&engine->table, command->session, saved.open.local_call_id, &record);
+    if (status != CW_OK) {
+        explicit_bzero(copy, command->import_state.length);
+        free(copy);
+        refuse(engine, command, cw_table_find(&engine->table, command->session), status);
+        return CW_OK;
+    }
+    cw_work *work = reserve_for(engine, record, CW_IMPORT);
+    work->block = copy;
+    work->length = command->import_state.length;
+    if (saved.bound) change_routes(engine, record, saved.bind.prefixes, saved.bind.prefix_count);
+    return CW_OK;
+}
+
+static int compare_addresses(const void *a, const void *b) { return memcmp(a, b, sizeof(cw_address)); }
+
+static cw_status submit_local_addresses(cw_engine *engine, const cw_local_addresses *local) {
+    cw_address *copies[CW_MAX_WORKERS];
+    for (uint32_t i = 0; i < engine->config.worker_count; i++) {
+        copies[i] = calloc(local->count + 1, sizeof(cw_address));
+        if (copies[i] == NULL) {
+            while (i > 0) free(copies[--i]);
+            return CW_NO_MEMORY;
+        }
+        for (uint32_t j = 0; j < local->count; j++) { // only what counts, so that equal addresses compare equal
+            copies[i][j].family = local->addresses[j].family;
+            memcpy(copies[i][j].bytes, local->addresses[j].bytes, local->addresses[j].family == 4 ? 4 : 16);
+        }
+        qsort(copies[i], local->count, sizeof(cw_address), compare_addresses);
+    }
+    for (uint32_t i = 0; i < engine->config.worker_count; i++) {
+        cw_work *work = reserve(&engine->workers[i], CW_LOCAL_ADDRESSES);
+        work->block = copies[i];
+        work->length = local->count * (uint32_t)sizeof(cw_address);
+    }
+    return CW_OK;
+}
+
+static void submit_to_session(cw_engine *engine, const cw_command *command) {
+    cw_record *record = cw_table_find(&engine->table, command->session);
+    if (record == NULL) {
+        refuse(engine, command, NULL, CW_NOT_FOUND);
+        return;
+    }
+    if (command->type == CW_UNBIND || command->type == CW_CLOSE || command->type == CW_EXPORT) change_routes(engine, record, NULL, 0);
+    cw_work *work = reserve_for(engine, record, command->type);
+    switch (command->type) {
+    case CW_UPDATE: work->update = command->update; break;
+    case CW_REKEY: work->rekey = command->rekey; break;
+    case CW_BIND:
+        work->bind = command->bind;
+        change_routes(engine, record, command->bind.prefixes, command->bind.prefix_count);
+        break;
+    case CW_INJECT:
+        work->length = command->inject.length;
+        work->inject.protocol = command->inject.protocol;
+        if (command->inject.length > 0) memcpy(work->inject.payload, command->inject.payload, command->inject.length);
+        break;
+    case CW_CLOSE: case CW_EXPORT: cw_table_remove(&engine->table, record); break;
+    default: break;
+    }
+}
+
+static cw_status submit_one(cw_engine *engine, const cw_command *command) {
+    if (!cw_command_valid(command)) return CW_INVALID;
+    if (!has_room(engine)) return CW_FULL;
+    switch (command->type) {
+    case CW_OPEN: submit_open(engine, command); return CW_OK;
+    case CW_IMPORT: return submit_import(engine, command);
+    case CW_TUNNEL:
+        for (uint32_t i = 0; i < engine->config.worker_count; i++) reserve(&engine->workers[i], CW_TUNNEL)->tunnel = command->tunnel;
+        return CW_OK;
+    case CW_LOCAL_ADDRESSES: return submit_local_addresses(engine, &command->local_addresses);
+    default: submit_to_session(engine, command); return CW_OK;
+    }
+}
+
+cw_status cw_engine_submit(cw_engine *engine, const cw_command *commands, size_t count, size_t *taken) {
+    cw_status status = CW_OK;
+    size_t i = 0;
+    for (; i < count; i++) {
+        pthread_mutex_lock(&engine->lock);
+        status = submit_one(engine, &commands[i]);
+        pthread_mutex_unlock(&engine->lock);
+        if (status != CW_OK) break;
+    }
+    for (uint32_t w = 0; w < engine->config.worker_count; w++) {
+        cw_worker *worker = &engine->workers[w];
+        if (!cw_ring_publish(&worker->commands)) continue;
+        cw_worker_wake(worker);
+    }
+    if (taken != NULL) *taken = i;
+    return status;
+}

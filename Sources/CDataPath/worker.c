@@ -1,0 +1,186 @@
+// Timers of a worker: none of its own. It sleeps until a descriptor is ready, a ring has something, or the earliest deadline of a
+// session's link (acknowledgment, reorder hold, Reset-Request) has come.
+#define _GNU_SOURCE
+#include "worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "memory.h"
+
+enum { commands_per_round = 64, pool_minimum = 2048, pool_maximum = 16384 };
+
+uint64_t cw_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+// ---- Creation ---------------------------------------------------------------------------------------------------------
+
+static bool watch(cw_worker *worker, int fd) {
+    struct epoll_event interest = {.events = EPOLLIN, .data.fd = fd};
+    return fd < 0 || epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &interest) == 0;
+}
+
+// Buffers for what moves in a step, and for what the sessions' reorder queues may hold at one time.
+static uint32_t buffers_needed(const cw_engine_config *config, uint32_t slots) {
+    uint64_t held = (uint64_t)slots * config->reorder_packets / 4;
+    if (held < pool_minimum) held = pool_minimum;
+    if (held > pool_maximum) held = pool_maximum;
+    return 8 * config->batch_size + (uint32_t)held;
+}
+
+bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t index) {
+    const cw_engine_config *config = &engine->config;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    worker->engine = engine;
+    worker->config = config;
+    worker->index = index;
+    worker->gre_fd = worker->tun_fd = -1; // not ours before create has succeeded
+    worker->slots = cw_table_slots(config->session_capacity, config->worker_count);
+    worker->link_offset = (sizeof(cw_session) + 63) / 64 * 64;
+    // Whole pages, so that a closed session's memory goes back to the system.
+    worker->stride = (worker->link_offset + cw_link_size() + page - 1) / page * page;
+    worker->buffer_count = buffers_needed(config, worker->slots);
+    worker->delivered_capacity = 2 * config->batch_size + config->reorder_packets + 2;
+    worker->icmp_bucket = cw_bucket_full(config->icmp_rate, config->icmp_rate, cw_now());
+
+    worker->memory = cw_map_secret(worker->slots * worker->stride);
+    worker->shown_sessions = cw_map(worker->slots * sizeof *worker->shown_sessions);
+    worker->by_call = cw_map((65536 / config->worker_count + 1) * sizeof *worker->by_call);
+    worker->buffers = cw_map(worker->buffer_count * sizeof *worker->buffers);
+    worker->overflow = cw_map(CW_BUFFER_DATA + CW_TUN_OVERFLOW);
+    worker->delivered = calloc(worker->delivered_capacity, sizeof *worker->delivered);
+    worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    bool routes = cw_trie_create(&worker->routes, config->session_capacity * CW_MAX_PREFIXES);
+    bool timers = cw_timers_create(&worker->timers, worker->slots);
+    bool commands = cw_ring_create(&worker->commands, sizeof(cw_work), config->command_capacity);
+    bool events = cw_ring_create(&worker->events, sizeof(cw_event), config->event_capacity);
+    return worker->memory != NULL && worker->shown_sessions != NULL && worker->by_call != NULL && worker->buffers != NULL && worker->overflow != NULL &&
+           worker->delivered != NULL && routes && timers && commands && events && worker->epoll_fd >= 0 && worker->wake_fd >= 0 &&
+           watch(worker, worker->wake_fd) && watch(worker, config->gre_fd[index]) && watch(worker, config->tun_fd[index]);
+}
+
+void cw_worker_destroy(cw_worker *worker) {
+    if (worker->commands.slots != NULL) {
+        for (cw_work *work; (work = cw_ring_peek(&worker->commands)) != NULL; cw_ring_release(&worker->commands))
+            cw_worker_discard_command(work);
+    }
+    for (uint32_t slot = 0; worker->memory != NULL && slot < worker->slots; slot++) {
+        cw_session *session = cw_session_at(worker, slot);
+        if (session->handle == 0) continue;
+        cw_link_wipe(cw_session_link(worker, session), &worker->pool);
+        cw_discard(session, worker->stride);
+    }
+    cw_ring_destroy(&worker->commands);
+    cw_ring_destroy(&worker->events);
+    cw_trie_destroy(&worker->routes);
+    cw_timers_destroy(&worker->timers);
+    cw_unmap(worker->memory, worker->slots * worker->stride);
+    cw_unmap(worker->shown_sessions, worker->slots * sizeof *worker->shown_sessions);
+    cw_unmap(worker->by_call, (65536 / worker->config->worker_count + 1) * sizeof *worker->by_call);
+    cw_unmap(worker->buffers, worker->buffer_count * sizeof *worker->buffers);
+    cw_unmap(worker->overflow, CW_BUFFER_DATA + CW_TUN_OVERFLOW);
+    free(worker->delivered);
+    free(worker->local_addresses);
+    if (worker->epoll_fd >= 0) close(worker->epoll_fd);
+    if (worker->wake_fd >= 0) close(worker->wake_fd);
+}
+
+// ---- Waking -----------------------------------------------------------------------------------------------------------
+
+void cw_worker_nudge(cw_worker *worker) {
+    uint64_t one = 1;
+    while (write(worker->wake_fd, &one, sizeof one) < 0 && errno == EINTR) {}
+}
+
+void cw_worker_wake(cw_worker *worker) {
+    // The worker stores `sleeping` before it looks at its rings, we publish before we look at `sleeping`: one of us sees the other.
+    if (atomic_load(&worker->sleeping) != 0 && atomic_exchange(&worker->sleeping, 0) != 0) cw_worker_nudge(worker);
+}
+
+static bool has_ring_work(cw_worker *worker) {
+    uint32_t workers = worker->config->worker_count;
+    if (!worker->commands_blocked && cw_ring_waiting(&worker->commands)) return true;
+    for (uint32_t from = 0; from < workers; from++)
+        if (from != worker->index && cw_ring_waiting(&worker->engine->handoffs[from * workers + worker->index])) return true;
+    return false;
+}
+
+// ---- The loop ---------------------------------------------------------------------------------------------------------
+
+void cw_worker_refill(cw_worker *worker) {
+    // Buffers are brought in as they are needed for the first time: memory follows the load.
+    uint32_t wanted = 4 * worker->config->batch_size;
+    while (worker->pool.available < wanted && worker->buffers_used < worker->buffer_count)
+        cw_pool_give(&worker->pool, &worker->buffers[worker->buffers_used++]);
+}
+
+void cw_worker_fail(cw_worker *worker, int *fd, int reason) {
+    // It stays open until destroy, but is not looked at again: a dead descriptor is always ready.
+    (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, *fd, NULL);
+    *fd = -1;
+    worker->failed_errno = reason;
+}
+
+static int wait_for_work(cw_worker *worker, bool more, struct epoll_event *ready, int capacity) {
+    struct timespec timeout = {0, 0}, *until = &timeout;
+    atomic_store(&worker->sleeping, 1);
+    if (!more && !has_ring_work(worker)) {
+        uint64_t deadline = cw_timers_next(&worker->timers), now = cw_now();
+        if (deadline == UINT64_MAX) {
+            until = NULL;
+        } else if (deadline > now) {
+            timeout.tv_sec = (time_t)((deadline - now) / 1000000000u);
+            timeout.tv_nsec = (long)((deadline - now) % 1000000000u);
+        }
+    }
+    int count = epoll_pwait2(worker->epoll_fd, ready, capacity, until, NULL);
+    atomic_store(&worker->sleeping, 0);
+    return count;
+}
+
+void *cw_worker_main(void *argument) {
+    cw_worker *worker = argument;
+    char name[16];
+    snprintf(name, sizeof name, "causeway-w%u", worker->index);
+    pthread_setname_np(pthread_self(), name);
+    bool more = true;
+    while (!atomic_load_explicit(&worker->engine->stopping, memory_order_acquire)) {
+        struct epoll_event ready[3];
+        bool gre_ready = false, tun_ready = false;
+        int count = wait_for_work(worker, more, ready, 3);
+        for (int i = 0; i < count; i++) {
+            if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
+            else if (ready[i].data.fd == worker->tun_fd) tun_ready = true;
+            else if (ready[i].data.fd == worker->wake_fd) {
+                uint64_t ignored;
+                (void)!read(worker->wake_fd, &ignored, sizeof ignored);
+            }
+        }
+        uint64_t now = cw_now();
+        cw_worker_refill(worker);
+        // One bounded step each; epoll is level-triggered and brings back what was left.
+        more = cw_worker_commands(worker, now, commands_per_round);
+        cw_worker_flush(worker, now);
+        if (gre_ready) cw_worker_receive(worker, now);
+        cw_worker_refill(worker);
+        if (cw_worker_take_handoffs(worker, now)) more = true;
+        if (tun_ready && worker->tun_fd >= 0) cw_worker_read_tun(worker, now);
+        cw_worker_expire(worker, now);
+        cw_worker_flush_notices(worker);
+        cw_worker_flush_events(worker);
+        cw_worker_publish(worker);
+    }
+    cw_worker_flush_events(worker);
+    cw_worker_publish(worker);
+    return NULL;
+}

@@ -1,0 +1,296 @@
+// One worker: a thread that owns some sessions, one GRE socket and one TUN queue, and takes every packet of its sessions from one
+// end to the other. Private to engine.c and worker*.c.
+//
+//   worker.c          the loop: what is ready, in bounded steps, fair between directions
+//   worker_command.c  commands from the ring
+//   worker_event.c    events to the ring; counters that others may read
+//   worker_receive.c  GRE -> link -> checks -> TUN
+//   worker_send.c     TUN and other workers -> checks -> link -> GRE
+//   worker_state.c    export and import
+#ifndef CW_WORKER_H
+#define CW_WORKER_H
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include "icmp.h"
+#include "ip.h"
+#include "link.h"
+#include "prefix_trie.h"
+#include "ring.h"
+#include "table.h"
+#include "timer_heap.h"
+#include "token_bucket.h"
+
+enum { // limits of ours
+    CW_TUNNELS = 256,
+    CW_MINIMUM_MTU = 68, // RFC 791: every internet module must forward that much
+    CW_VNET_HEADER = 10, // struct virtio_net_hdr
+    CW_TUN_OVERFLOW = 65536,
+};
+
+// ---- What travels in a command ring ---------------------------------------------------------------------------------
+
+enum { // cw_work.type beyond cw_command_type
+    CW_WORK_ROUTES = 100, // change the inner prefixes of one session; goes to all workers
+    CW_WORK_REFUSE = 101, // report that a command was refused when it was submitted
+};
+
+// Where an inner prefix leads: worker in 8 bits, slot in 24, generation in 32. Never 0, since generations are not.
+typedef uint64_t cw_route;
+static inline cw_route cw_route_make(uint32_t worker, uint32_t slot, uint32_t generation) {
+    return (uint64_t)worker << 56 | (uint64_t)slot << 32 | generation;
+}
+static inline uint32_t cw_route_worker(cw_route route) { return (uint32_t)(route >> 56); }
+static inline uint32_t cw_route_slot(cw_route route) { return (uint32_t)(route >> 32) & 0xFFFFFF; }
+static inline uint32_t cw_route_generation(cw_route route) { return (uint32_t)route; }
+
+typedef struct cw_work {
+    uint32_t type;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t length; // of `block`, or of the injected frame
+    uint64_t session;
+    union {
+        cw_session_config open;
+        cw_update update;
+        cw_rekey rekey;
+        cw_bind bind;
+        cw_tunnel tunnel;
+        struct {
+            cw_route route;
+            uint16_t remove_count, add_count; // first the ones to remove
+            cw_prefix prefixes[2 * CW_MAX_PREFIXES];
+        } routes;
+        struct {
+            uint32_t command;
+            cw_status reason;
+        } refuse;
+        struct {
+            uint16_t protocol;
+            uint8_t payload[CW_MAX_CONTROL_FRAME];
+        } inject;
+        void *block; // LOCAL_ADDRESSES (sorted), IMPORT: from malloc, the worker frees it
+    };
+} cw_work;
+
+// A packet on its way to a session of another worker.
+typedef struct cw_handoff {
+    cw_route route;
+    uint32_t length;
+    uint8_t data[CW_BUFFER_DATA];
+} cw_handoff;
+
+// ---- Sessions -------------------------------------------------------------------------------------------------------
+
+typedef struct cw_packets { // in order, linked through cw_buffer.next
+    cw_buffer *first, *last;
+    uint32_t count;
+} cw_packets;
+
+enum { // cw_session.notices: events that wait for room in the ring
+    CW_NOTICE_LOST = 1u << 0,
+    CW_NOTICE_ADDRESS = 1u << 1,
+};
+
+// What other threads may read of a slot. Kept apart from the session, whose memory is wiped and given back when it closes.
+typedef struct cw_public {
+    _Atomic uint64_t handle; // 0: free; readers check it before and after
+    _Atomic uint64_t counters[sizeof(cw_counters) / sizeof(uint64_t)];
+} cw_public;
+
+typedef struct cw_session {
+    uint64_t handle; // 0: free
+    uint32_t generation;
+    uint32_t slot;
+    uint16_t local_call_id, peer_call_id;
+    uint32_t flags;
+    cw_address local_address, peer_address;
+    uint32_t local4, peer4; // the same, as in a sockaddr_in
+    bool bound;
+    bool dirty;          // on the list of counters to publish
+    bool receiving;      // on the receive step's list
+    bool sending;        // on the send step's list
+    uint8_t candidate;   // number of the newest foreign source address, 1...255; 0: none yet
+    uint8_t notices;
+    uint16_t mtu;
+    uint32_t candidate4; // that address
+    uint32_t tunnel;
+    uint32_t prefix_count;
+    uint64_t rate; // bits per second
+    cw_bucket rate_in, rate_out; // bytes
+    cw_address gateway_address;
+    cw_packets received, outgoing;
+    struct cw_session *next_receiving, *next_sending, *next_dirty, *next_notice;
+    cw_counters live;            // the worker's (and the link's) own
+    cw_prefix prefixes[CW_MAX_PREFIXES];
+} cw_session;
+
+// ---- The worker -----------------------------------------------------------------------------------------------------
+
+// GRE packets that wait for one sendmmsg, with what to count when they are gone.
+typedef struct cw_outbox {
+    uint32_t count;
+    struct mmsghdr messages[CW_MAX_BATCH];
+    struct iovec vectors[CW_MAX_BATCH];
+    struct sockaddr_in peers[CW_MAX_BATCH];
+    struct {
+        _Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
+    } control[CW_MAX_BATCH];
+    cw_buffer *buffers[CW_MAX_BATCH];
+    cw_session *sessions[CW_MAX_BATCH];
+    uint16_t inner[CW_MAX_BATCH]; // inner packet length; 0: not a data packet
+} cw_outbox;
+
+typedef struct cw_worker {
+    struct cw_engine *engine;
+    const cw_engine_config *config;
+    uint32_t index;
+    pthread_t thread;
+    int epoll_fd, wake_fd, gre_fd, tun_fd; // -1: none, or failed for good
+    int failed_errno;                      // to be reported; 0: nothing
+    _Atomic uint32_t sleeping;             // producers of its rings write wake_fd only then
+    _Atomic uint32_t event_blocked;        // it waits for room in `events`; the consumer wakes it
+
+    cw_ring commands, events;
+    bool events_pushed;
+    bool commands_blocked; // the oldest command waits for room in `events`
+
+    uint8_t *memory; // of all sessions, each followed by its link
+    size_t stride, link_offset;
+    cw_public *shown_sessions; // by slot
+    uint32_t slots;
+    uint32_t *by_call; // slot + 1 of call ID / worker_count; 0: none
+
+    cw_trie routes;
+    cw_timer_heap timers;
+    cw_pool pool;
+    cw_buffer *buffers;
+    uint32_t buffer_count, buffers_used;
+
+    struct {
+        uint16_t mtu;
+        bool up;
+    } tunnels[CW_TUNNELS];
+    cw_address *local_addresses; // sorted
+    uint32_t local_count;
+    cw_bucket icmp_bucket;
+
+    cw_session *receiving, *receiving_last, *sending, *sending_last, *dirty, *notices;
+    cw_counters live; // of packets without a session
+    _Atomic uint64_t shown[sizeof(cw_counters) / sizeof(uint64_t)];
+    uint64_t handed_to; // bit for each worker whose ring got packets in this step
+
+    // Work space of the steps.
+    cw_outbox outbox;
+    struct mmsghdr messages[CW_MAX_BATCH];
+    struct iovec vectors[CW_MAX_BATCH];
+    cw_buffer *batch[2 * CW_MAX_BATCH];
+    cw_buffer *encrypted[CW_MAX_BATCH];
+    uint16_t lengths[CW_MAX_BATCH];
+    cw_delivered *delivered;
+    uint32_t delivered_capacity;
+    uint8_t *overflow; // of a TUN packet longer than a buffer; a buffer's worth of room in front
+} cw_worker;
+
+struct cw_engine {
+    cw_engine_config config;
+    cw_link_limits limits;
+    int event_fd;
+    _Atomic bool stopping;
+    bool running;
+    cw_worker *workers;
+    cw_ring *handoffs; // [from * worker_count + to]
+    pthread_mutex_t lock; // of `table`; never taken by a worker
+    cw_table table;
+    uint8_t *probe; // a link that import states are tried on
+    uint32_t poll_first;
+};
+
+static inline cw_session *cw_session_at(const cw_worker *worker, uint32_t slot) {
+    return (cw_session *)(void *)(worker->memory + slot * worker->stride);
+}
+static inline cw_link *cw_session_link(const cw_worker *worker, cw_session *session) {
+    return (cw_link *)(void *)((uint8_t *)session + worker->link_offset);
+}
+
+uint64_t cw_now(void);
+
+// worker.c
+bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t index);
+void cw_worker_destroy(cw_worker *worker);
+void *cw_worker_main(void *worker);
+void cw_worker_wake(cw_worker *worker);   // if it sleeps; after publishing to one of its rings
+void cw_worker_nudge(cw_worker *worker);  // always
+void cw_worker_refill(cw_worker *worker); // brings fresh buffers into the pool
+void cw_worker_fail(cw_worker *worker, int *fd, int reason);
+
+// worker_command.c
+// Applies up to `limit` commands. True: there may be more; false: none, or commands_blocked.
+bool cw_worker_commands(cw_worker *worker, uint64_t now, uint32_t limit);
+void cw_worker_discard_command(cw_work *work); // wipes it and frees its block
+
+// worker_event.c
+bool cw_worker_event_room(cw_worker *worker); // for one event that must not be lost; false: the consumer will wake us
+cw_event *cw_worker_event(cw_worker *worker, cw_event_type type, uint64_t session); // after event_room
+void cw_worker_control_event(cw_worker *worker, cw_session *session, const cw_buffer *buffer);
+void cw_worker_notice(cw_worker *worker, cw_session *session, uint8_t notice);
+void cw_worker_forget_notices(cw_worker *worker, cw_session *session);
+void cw_worker_flush_notices(cw_worker *worker);
+void cw_worker_flush_events(cw_worker *worker);
+void cw_worker_touch(cw_worker *worker, cw_session *session); // its counters changed
+void cw_worker_publish(cw_worker *worker);
+void cw_counters_publish(_Atomic uint64_t *shown, const cw_counters *live);
+void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out);
+
+// worker_receive.c
+bool cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket; true: there may be more
+void cw_worker_expire(cw_worker *worker, uint64_t now);  // sessions whose deadline has come
+void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer); // session may be NULL; takes the buffer
+void cw_worker_route_inner(cw_worker *worker, cw_buffer *buffer); // an inner packet of ours, to a session or the TUN
+
+// worker_send.c
+bool cw_worker_read_tun(cw_worker *worker, uint64_t now); // one batch from the TUN queue; true: there may be more
+bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now);
+void cw_worker_hand_over(cw_worker *worker, cw_route route, cw_buffer *buffer); // to the session wherever it lives; takes the buffer
+void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer); // an inner packet towards the client
+void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now);  // what the link itself wants to send
+void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint16_t inner); // a GRE packet
+void cw_worker_flush(cw_worker *worker, uint64_t now); // all that is queued leaves
+void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now);
+bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now,
+                    cw_buffer **out);
+
+static inline void cw_packets_append(cw_packets *list, cw_buffer *buffer) {
+    buffer->next = NULL;
+    if (list->first == NULL) list->first = buffer;
+    else list->last->next = buffer;
+    list->last = buffer;
+    list->count++;
+}
+
+// worker_state.c
+typedef struct cw_saved {
+    cw_session_config open;
+    uint64_t rate;
+    bool bound;
+    uint16_t mtu;
+    cw_bind bind;
+    cw_counters counters;
+    const uint8_t *link;
+    size_t link_length;
+} cw_saved;
+uint32_t cw_state_save(cw_worker *worker, cw_session *session, uint8_t *out, uint32_t capacity); // 0: does not fit
+cw_status cw_state_parse(const uint8_t *state, size_t length, cw_saved *saved);
+
+// engine_check.c: ranges of what comes from outside
+bool cw_config_valid(const cw_engine_config *config);
+bool cw_command_valid(const cw_command *command);
+bool cw_bind_valid(const cw_bind *bind);
+bool cw_session_config_valid(const cw_session_config *config);
+
+_Static_assert(sizeof(cw_counters) % sizeof(uint64_t) == 0, "counters are published as words");
+
+#endif

@@ -1,0 +1,371 @@
+// From the client: GRE packets of one batch, grouped by session, through the link and the IP checks into the TUN.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+// ---- Inner packets ----------------------------------------------------------------------------------------------------
+
+static void drop(cw_worker *worker, cw_session *session, cw_buffer *buffer, cw_drop cause) {
+    if (session != NULL) cw_worker_touch(worker, session);
+    (session != NULL ? &session->live : &worker->live)->drops[cause]++;
+    cw_pool_give(&worker->pool, buffer);
+}
+
+static bool dead_tun(int error) { return error == EBADF || error == EBADFD || error == ENODEV || error == ENXIO; }
+
+static bool write_tun(cw_worker *worker, cw_buffer *buffer) {
+    if (worker->tun_fd < 0) return false;
+    uint8_t *frame = cw_buffer_data(buffer) - CW_VNET_HEADER;
+    memset(frame, 0, CW_VNET_HEADER); // no checksum or segmentation left to do
+    ssize_t written;
+    do written = write(worker->tun_fd, frame, (size_t)CW_VNET_HEADER + buffer->length);
+    while (written < 0 && errno == EINTR);
+    if (written >= 0) return true;
+    if (dead_tun(errno)) cw_worker_fail(worker, &worker->tun_fd, errno);
+    return false;
+}
+
+void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer) {
+    if (!write_tun(worker, buffer)) {
+        drop(worker, session, buffer, CW_DROP_SEND_FAILED);
+        return;
+    }
+    cw_pool_give(&worker->pool, buffer);
+}
+
+void cw_worker_route_inner(cw_worker *worker, cw_buffer *buffer) {
+    const uint8_t *packet = cw_buffer_data(buffer);
+    uint8_t family = packet[0] >> 4;
+    // Between users the error goes where the packet came from; the kernel's routing knows only the tunnel.
+    if (worker->config->role == CW_ROLE_GATEWAY && worker->config->allow_user_to_user) {
+        cw_route route = cw_trie_find(&worker->routes, family, packet + (family == 4 ? 16 : 24));
+        if (route != 0) {
+            cw_worker_hand_over(worker, route, buffer);
+            return;
+        }
+    }
+    cw_worker_write_tun(worker, NULL, buffer);
+}
+
+static bool within_prefixes(const cw_session *session, uint8_t family, const uint8_t *address) {
+    for (uint32_t i = 0; i < session->prefix_count; i++)
+        if (cw_prefix_contains(&session->prefixes[i], family, address)) return true;
+    return false;
+}
+
+static bool is_local_address(const cw_worker *worker, uint8_t family, const uint8_t *address) {
+    cw_address key = {.family = family};
+    memcpy(key.bytes, address, family == 4 ? 4 : 16);
+    uint32_t low = 0, high = worker->local_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        int order = memcmp(&worker->local_addresses[middle], &key, sizeof key);
+        if (order == 0) return true;
+        if (order < 0) low = middle + 1;
+        else high = middle;
+    }
+    return false;
+}
+
+static bool is_destination_allowed(cw_worker *worker, const cw_session *session, const cw_ip *ip) {
+    cw_reach reach = cw_ip_reach(ip->family, ip->destination);
+    if (reach == CW_REACH_NEVER) return false;
+    if (worker->config->allow_local_destinations) return true;
+    if (reach != CW_REACH_UNICAST || is_local_address(worker, ip->family, ip->destination)) return false;
+    const cw_address *gateway = &session->gateway_address;
+    return gateway->family != ip->family || memcmp(gateway->bytes, ip->destination, ip->family == 4 ? 4 : 16) != 0;
+}
+
+// Tells the client what became of its packet.
+static void answer(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now) {
+    cw_buffer *buffer;
+    if (cw_worker_icmp(worker, session, ip, error, mtu, now, &buffer)) cw_worker_queue(worker, session, buffer);
+}
+
+static void count_in(cw_session *session, uint32_t bytes, uint64_t now) {
+    session->live.packets_in++;
+    session->live.bytes_in += bytes;
+    session->live.last_data_nanoseconds = now;
+}
+
+static void fragment_to_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, uint32_t mtu, uint64_t now) {
+    cw_fragmenter fragmenter;
+    cw_fragment_begin(&fragmenter, ip, mtu);
+    cw_buffer *piece = cw_pool_take(&worker->pool);
+    if (piece == NULL) {
+        drop(worker, session, buffer, CW_DROP_OVERFLOW);
+        return;
+    }
+    piece->offset = CW_HEADROOM;
+    size_t length;
+    bool written = true;
+    while (written && (length = cw_fragment_next(&fragmenter, cw_buffer_data(piece))) != 0) {
+        piece->length = (uint16_t)length;
+        written = write_tun(worker, piece);
+    }
+    cw_pool_give(&worker->pool, piece);
+    if (!written) {
+        drop(worker, session, buffer, CW_DROP_SEND_FAILED);
+        return;
+    }
+    count_in(session, ip->length, now);
+    cw_pool_give(&worker->pool, buffer);
+}
+
+static void deliver_to_user(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, cw_route route, uint64_t now) {
+    // Back to the sender itself would be a loop, and is no use to anybody.
+    if (!worker->config->allow_user_to_user || route == cw_route_make(worker->index, session->slot, session->generation)) {
+        drop(worker, session, buffer, CW_DROP_IP_OTHER_USER);
+        return;
+    }
+    if (!cw_bucket_take(&session->rate_in, ip->length, now)) {
+        drop(worker, session, buffer, CW_DROP_RATE);
+        return;
+    }
+    if (!cw_ip_decrement_ttl(ip)) {
+        answer(worker, session, ip, CW_ICMP_TIME_EXCEEDED, 0, now);
+        drop(worker, session, buffer, CW_DROP_IP_OTHER_USER);
+        return;
+    }
+    cw_ip_clamp_mss(ip, session->mtu);
+    count_in(session, ip->length, now);
+    cw_worker_hand_over(worker, route, buffer);
+}
+
+static void deliver_to_tunnel(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, uint64_t now) {
+    uint32_t tunnel_mtu = UINT32_MAX;
+    if (!cw_bucket_take(&session->rate_in, ip->length, now)) {
+        drop(worker, session, buffer, CW_DROP_RATE);
+        return;
+    }
+    if (worker->config->role == CW_ROLE_GATEWAY) {
+        tunnel_mtu = worker->tunnels[session->tunnel].mtu;
+        if (!worker->tunnels[session->tunnel].up) {
+            // RFC 1812 section 5.2.7.1: code 0, no path to the network at all.
+            answer(worker, session, ip, CW_ICMP_UNREACHABLE, 0, now);
+            drop(worker, session, buffer, CW_DROP_TUNNEL_DOWN);
+            return;
+        }
+    }
+    cw_ip_clamp_mss(ip, session->mtu < tunnel_mtu ? session->mtu : tunnel_mtu);
+    if (ip->length > tunnel_mtu) {
+        if (!ip->dont_fragment) {
+            fragment_to_tun(worker, session, buffer, ip, tunnel_mtu, now);
+            return;
+        }
+        answer(worker, session, ip, CW_ICMP_TOO_BIG, tunnel_mtu, now);
+        drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
+        return;
+    }
+    if (!write_tun(worker, buffer)) {
+        drop(worker, session, buffer, CW_DROP_SEND_FAILED);
+        return;
+    }
+    count_in(session, ip->length, now);
+    cw_pool_give(&worker->pool, buffer);
+}
+
+// The mark of a packet from a foreign source address lives in the buffer while the link holds it.
+static uint8_t *candidate_mark(cw_buffer *buffer) { return &buffer->reserved; }
+
+// A packet from a new outer address got as far as a verified inner source: the client has moved (a new NAT mapping).
+static void follow_address(cw_worker *worker, cw_session *session, const cw_buffer *buffer) {
+    if (buffer->reserved == 0 || buffer->reserved != session->candidate) return;
+    session->peer4 = session->candidate4;
+    memcpy(session->peer_address.bytes, &session->candidate4, sizeof session->candidate4);
+    session->candidate = 0;
+    cw_worker_notice(worker, session, CW_NOTICE_ADDRESS);
+}
+
+static void deliver_data(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now) {
+    cw_ip ip;
+    bool gateway = worker->config->role == CW_ROLE_GATEWAY;
+    if (!session->bound) {
+        drop(worker, session, buffer, CW_DROP_NOT_OPEN);
+        return;
+    }
+    if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip) ||
+        buffer->protocol != (ip.family == 4 ? CW_PPP_IPV4 : CW_PPP_IPV6)) {
+        drop(worker, session, buffer, CW_DROP_IP_MALFORMED);
+        return;
+    }
+    buffer->length = (uint16_t)ip.length;
+    if (!within_prefixes(session, ip.family, gateway ? ip.source : ip.destination)) {
+        drop(worker, session, buffer, CW_DROP_IP_SOURCE);
+        return;
+    }
+    follow_address(worker, session, buffer);
+    if (gateway) {
+        if (!is_destination_allowed(worker, session, &ip)) {
+            drop(worker, session, buffer, CW_DROP_IP_LOCAL);
+            return;
+        }
+        cw_route route = cw_trie_find(&worker->routes, ip.family, ip.destination);
+        if (route != 0) {
+            deliver_to_user(worker, session, buffer, &ip, route, now);
+            return;
+        }
+    }
+    deliver_to_tunnel(worker, session, buffer, &ip, now);
+}
+
+static void deliver(cw_worker *worker, cw_session *session, const cw_delivered *delivered, size_t count, uint64_t now) {
+    for (size_t i = 0; i < count; i++) {
+        cw_buffer *buffer = delivered[i].buffer;
+        switch (delivered[i].kind) {
+        case CW_DELIVER_DATA: deliver_data(worker, session, buffer, now); break;
+        case CW_DELIVER_CONTROL:
+            // A clear control frame proves nothing about a new address: it could end the session from anywhere.
+            if (*candidate_mark(buffer) != 0) {
+                drop(worker, session, buffer, CW_DROP_GRE_WRONG_SOURCE);
+                break;
+            }
+            cw_worker_control_event(worker, session, buffer);
+            cw_pool_give(&worker->pool, buffer);
+            break;
+        case CW_DELIVER_LOST: cw_worker_notice(worker, session, CW_NOTICE_LOST); break;
+        }
+    }
+}
+
+// ---- GRE packets ------------------------------------------------------------------------------------------------------
+
+// Strips the outer IP header. False: not a packet that holds a GRE header and call ID.
+static bool strip_outer(cw_buffer *buffer, uint32_t *source, uint32_t *destination, uint16_t *call_id) {
+    enum { gre_header = 8, gre_protocol = 0x880B };
+    const uint8_t *packet = cw_buffer_data(buffer);
+    if (buffer->length < CW_IPV4_HEADER) return false;
+    uint32_t header = (packet[0] & 15u) * 4, total = cw_get16(packet + 2);
+    if (packet[0] >> 4 != 4 || header < CW_IPV4_HEADER || total > buffer->length || total < header + gre_header) return false;
+    const uint8_t *gre = packet + header;
+    if ((gre[1] & 7) != 1 || cw_get16(gre + 2) != gre_protocol) return false;
+    memcpy(source, packet + 12, 4);
+    memcpy(destination, packet + 16, 4);
+    *call_id = cw_get16(gre + 6);
+    buffer->offset += (uint16_t)header;
+    buffer->length = (uint16_t)(total - header);
+    return true;
+}
+
+static cw_session *find_call(cw_worker *worker, uint16_t call_id, uint32_t destination) {
+    uint32_t workers = worker->config->worker_count;
+    if (call_id % workers != worker->index) return NULL;
+    uint32_t entry = worker->by_call[call_id / workers];
+    if (entry == 0) return NULL;
+    cw_session *session = cw_session_at(worker, entry - 1);
+    // Another service of this host may use the same call ID on an address of its own.
+    return session->local4 == 0 || session->local4 == destination ? session : NULL;
+}
+
+static bool admit_source(cw_session *session, cw_buffer *buffer, uint32_t source) {
+    *candidate_mark(buffer) = 0;
+    if (source == session->peer4) return true;
+    if ((session->flags & CW_ALLOW_ADDRESS_CHANGE) == 0) return false;
+    if (session->candidate == 0 || session->candidate4 != source) {
+        session->candidate = session->candidate == UINT8_MAX ? 1 : session->candidate + 1;
+        session->candidate4 = source;
+    }
+    *candidate_mark(buffer) = session->candidate;
+    return true;
+}
+
+static void accept_packet(cw_worker *worker, cw_buffer *buffer) {
+    uint32_t source, destination;
+    uint16_t call_id;
+    if (!strip_outer(buffer, &source, &destination, &call_id)) {
+        drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
+        return;
+    }
+    cw_session *session = find_call(worker, call_id, destination);
+    if (session == NULL) {
+        drop(worker, NULL, buffer, CW_DROP_GRE_UNKNOWN_CALL);
+        return;
+    }
+    if (!admit_source(session, buffer, source)) {
+        drop(worker, session, buffer, CW_DROP_GRE_WRONG_SOURCE);
+        return;
+    }
+    cw_packets_append(&session->received, buffer);
+    if (session->receiving) return;
+    session->receiving = true;
+    session->next_receiving = NULL;
+    if (worker->receiving == NULL) worker->receiving = session;
+    else worker->receiving_last->next_receiving = session;
+    worker->receiving_last = session;
+}
+
+static void receive_group(cw_worker *worker, cw_session *session, uint64_t now) {
+    cw_link *link = cw_session_link(worker, session);
+    size_t count = 0;
+    for (cw_buffer *buffer = session->received.first; buffer != NULL; buffer = buffer->next) worker->batch[count++] = buffer;
+    session->received = (cw_packets){0};
+    session->receiving = false;
+    cw_worker_touch(worker, session);
+    size_t delivered =
+        cw_link_receive(link, now, worker->batch, count, worker->delivered, worker->delivered_capacity, &worker->pool);
+    // What the link answers (a Reset-Ack, say) goes out before any data that the deliveries below may send back.
+    cw_worker_poll_link(worker, session, now);
+    deliver(worker, session, worker->delivered, delivered, now);
+    cw_worker_arm(worker, session, now);
+}
+
+static bool dead_socket(int error) {
+    return error == EBADF || error == EBADFD || error == ENOTSOCK || error == ENOTCONN || error == EINVAL || error == ENETDOWN;
+}
+
+bool cw_worker_receive(cw_worker *worker, uint64_t now) {
+    uint32_t limit = worker->config->batch_size, count = 0;
+    while (count < limit) {
+        cw_buffer *buffer = cw_pool_take(&worker->pool);
+        if (buffer == NULL) break;
+        buffer->offset = CW_HEADROOM;
+        worker->batch[count] = buffer;
+        worker->vectors[count] = (struct iovec){cw_buffer_data(buffer), CW_BUFFER_DATA};
+        worker->messages[count].msg_hdr = (struct msghdr){.msg_iov = &worker->vectors[count], .msg_iovlen = 1};
+        count++;
+    }
+    if (count == 0) { // every buffer waits in a reorder queue: what arrives now is lost, but must not keep us awake
+        uint8_t byte;
+        if (recv(worker->gre_fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) >= 0) worker->live.drops[CW_DROP_OVERFLOW]++;
+        return true;
+    }
+    int got = recvmmsg(worker->gre_fd, worker->messages, count, MSG_DONTWAIT, NULL);
+    if (got < 0) {
+        if (dead_socket(errno)) cw_worker_fail(worker, &worker->gre_fd, errno);
+        got = 0;
+    }
+    for (uint32_t i = (uint32_t)got; i < count; i++) cw_pool_give(&worker->pool, worker->batch[i]);
+    for (int i = 0; i < got; i++) {
+        cw_buffer *buffer = worker->batch[i];
+        buffer->length = (uint16_t)worker->messages[i].msg_len;
+        buffer->arrived = now;
+        if ((worker->messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
+        else accept_packet(worker, buffer);
+    }
+    while (worker->receiving != NULL) {
+        cw_session *session = worker->receiving;
+        worker->receiving = session->next_receiving;
+        receive_group(worker, session, now);
+    }
+    cw_worker_flush(worker, now);
+    return (uint32_t)got == count;
+}
+
+void cw_worker_expire(cw_worker *worker, uint64_t now) {
+    uint32_t slot;
+    for (uint32_t i = 0; i < worker->config->batch_size && cw_timers_take(&worker->timers, now, &slot); i++) {
+        cw_session *session = cw_session_at(worker, slot);
+        cw_link *link = cw_session_link(worker, session);
+        if (cw_link_deadline(link) <= now) {
+            cw_worker_touch(worker, session);
+            size_t delivered = cw_link_expire(link, now, worker->delivered, worker->delivered_capacity, &worker->pool);
+            cw_worker_poll_link(worker, session, now);
+            deliver(worker, session, worker->delivered, delivered, now);
+        }
+        cw_worker_arm(worker, session, now);
+    }
+    cw_worker_flush(worker, now);
+}

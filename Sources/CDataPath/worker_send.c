@@ -1,0 +1,379 @@
+// Towards the client: packets of one batch from the TUN queue and from other workers, grouped by session, through the IP checks and
+// the link into the GRE socket.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+static void drop(cw_worker *worker, cw_session *session, cw_buffer *buffer, cw_drop cause) {
+    if (session != NULL) cw_worker_touch(worker, session);
+    (session != NULL ? &session->live : &worker->live)->drops[cause]++;
+    cw_pool_give(&worker->pool, buffer);
+}
+
+// ---- GRE packets ------------------------------------------------------------------------------------------------------
+
+static void settle(cw_worker *worker, uint32_t index, bool sent, uint64_t now) {
+    cw_outbox *box = &worker->outbox;
+    cw_session *session = box->sessions[index];
+    cw_worker_touch(worker, session);
+    if (!sent) {
+        session->live.drops[CW_DROP_SEND_FAILED]++;
+    } else if (box->inner[index] != 0) {
+        session->live.packets_out++;
+        session->live.bytes_out += box->inner[index];
+        session->live.last_data_nanoseconds = now;
+    }
+    cw_pool_give(&worker->pool, box->buffers[index]);
+}
+
+static bool dead_socket(int error) { return error == EBADF || error == EBADFD || error == ENOTSOCK; }
+
+static void send_outbox(cw_worker *worker, uint64_t now) {
+    cw_outbox *box = &worker->outbox;
+    uint32_t sent = 0;
+    while (sent < box->count) {
+        int done = worker->gre_fd < 0 ? -1 : sendmmsg(worker->gre_fd, box->messages + sent, box->count - sent, MSG_DONTWAIT);
+        if (done < 0 && worker->gre_fd >= 0 && errno == EINTR) continue;
+        if (done > 0) {
+            for (int i = 0; i < done; i++) settle(worker, sent++, true, now);
+            continue;
+        }
+        // The first of the rest was refused. A full socket refuses all of them; any other reason may be this packet's alone.
+        bool all = worker->gre_fd < 0 || errno == EAGAIN || errno == ENOBUFS || dead_socket(errno);
+        if (worker->gre_fd >= 0 && dead_socket(errno)) cw_worker_fail(worker, &worker->gre_fd, errno);
+        do settle(worker, sent++, false, now);
+        while (all && sent < box->count);
+    }
+    box->count = 0;
+}
+
+void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint16_t inner) {
+    cw_outbox *box = &worker->outbox;
+    if (box->count == CW_MAX_BATCH) send_outbox(worker, cw_now());
+    uint32_t i = box->count++;
+    box->buffers[i] = buffer;
+    box->sessions[i] = session;
+    box->inner[i] = inner;
+    box->vectors[i] = (struct iovec){cw_buffer_data(buffer), buffer->length};
+    box->peers[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = session->peer4};
+    struct msghdr *header = &box->messages[i].msg_hdr;
+    *header = (struct msghdr){
+        .msg_name = &box->peers[i],
+        .msg_namelen = sizeof box->peers[i],
+        .msg_iov = &box->vectors[i],
+        .msg_iovlen = 1,
+    };
+    if (session->local4 == 0) return;
+    // The address on which this call's control connection was accepted. The kernel writes the IP header (not IP_HDRINCL), so it
+    // also chooses the identification and fragments what is too long.
+    struct in_pktinfo info = {.ipi_spec_dst.s_addr = session->local4};
+    header->msg_control = box->control[i].bytes;
+    header->msg_controllen = sizeof box->control[i].bytes;
+    struct cmsghdr *control = CMSG_FIRSTHDR(header);
+    control->cmsg_level = IPPROTO_IP;
+    control->cmsg_type = IP_PKTINFO;
+    control->cmsg_len = CMSG_LEN(sizeof info);
+    memcpy(CMSG_DATA(control), &info, sizeof info);
+}
+
+void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now) {
+    uint64_t deadline = cw_link_deadline(cw_session_link(worker, session));
+    if (deadline == UINT64_MAX) return;
+    // What could not be done just now (no buffer was free) is tried again a little later instead of at once.
+    enum { retry = 1000000 };
+    cw_timers_arm(&worker->timers, session->slot, deadline <= now ? now + retry : deadline);
+}
+
+void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now) {
+    enum { at_once = 8 };
+    cw_link *link = cw_session_link(worker, session);
+    cw_buffer *frames[at_once];
+    size_t count;
+    do {
+        count = cw_link_poll(link, now, session->peer_call_id, frames, at_once, &worker->pool);
+        for (size_t i = 0; i < count; i++) cw_worker_post(worker, session, frames[i], 0);
+        if (count > 0) cw_worker_touch(worker, session);
+    } while (count == at_once);
+}
+
+// ---- Inner packets ----------------------------------------------------------------------------------------------------
+
+bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now,
+                    cw_buffer **out) {
+    if (worker->config->icmp_rate == 0) return false;
+    cw_buffer *buffer = cw_pool_take(&worker->pool);
+    if (buffer == NULL) return false;
+    const cw_address none = {0};
+    buffer->offset = CW_HEADROOM;
+    buffer->reserved = 0;
+    size_t length = cw_icmp_build(cw_buffer_data(buffer), ip, error, mtu, session != NULL ? &session->gateway_address : &none);
+    if (length == 0 || !cw_bucket_take(&worker->icmp_bucket, 1, now)) {
+        cw_pool_give(&worker->pool, buffer);
+        return false;
+    }
+    buffer->length = (uint16_t)length;
+    (session != NULL ? &session->live : &worker->live)->icmp_sent++;
+    *out = buffer;
+    return true;
+}
+
+void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer) {
+    cw_packets_append(&session->outgoing, buffer);
+    if (session->sending) return;
+    session->sending = true;
+    session->next_sending = NULL;
+    if (worker->sending == NULL) worker->sending = session;
+    else worker->sending_last->next_sending = session;
+    worker->sending_last = session;
+}
+
+static void send_batch(cw_worker *worker, cw_session *session, size_t count, uint64_t now) {
+    for (size_t i = 0; i < count; i++) worker->lengths[i] = worker->batch[i]->length;
+    size_t sent = cw_link_send_data(cw_session_link(worker, session), now, session->peer_call_id, worker->batch, count,
+                                    worker->encrypted, &worker->pool);
+    for (size_t i = 0, from = 0; i < sent; i++, from++) {
+        while (worker->batch[from] != worker->encrypted[i]) from++; // the link dropped and counted those between
+        cw_worker_post(worker, session, worker->encrypted[i], worker->lengths[from]);
+    }
+}
+
+// Splits one packet into buffers that take its place in the batch; returns how many there are now.
+static size_t fragment_to_batch(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, size_t count, uint64_t now) {
+    cw_fragmenter fragmenter;
+    cw_fragment_begin(&fragmenter, ip, session->mtu);
+    for (;;) {
+        cw_buffer *piece = cw_pool_take(&worker->pool);
+        if (piece == NULL) {
+            drop(worker, session, buffer, CW_DROP_OVERFLOW);
+            return count;
+        }
+        piece->offset = CW_HEADROOM;
+        piece->protocol = CW_PPP_IPV4;
+        piece->length = (uint16_t)cw_fragment_next(&fragmenter, cw_buffer_data(piece));
+        if (piece->length == 0) {
+            cw_pool_give(&worker->pool, piece);
+            break;
+        }
+        if (count == CW_MAX_BATCH) {
+            send_batch(worker, session, count, now);
+            count = 0;
+        }
+        worker->batch[count++] = piece;
+    }
+    cw_pool_give(&worker->pool, buffer);
+    return count;
+}
+
+static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
+    cw_packets packets = session->outgoing;
+    session->outgoing = (cw_packets){0};
+    session->sending = false;
+    cw_worker_touch(worker, session);
+    if (cw_link_deadline(cw_session_link(worker, session)) <= now) cw_worker_poll_link(worker, session, now);
+    size_t count = 0;
+    for (cw_buffer *buffer = packets.first, *next; buffer != NULL; buffer = next) {
+        cw_ip ip;
+        next = buffer->next;
+        if (!session->bound) {
+            drop(worker, session, buffer, CW_DROP_NOT_OPEN);
+            continue;
+        }
+        if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip)) {
+            drop(worker, session, buffer, CW_DROP_IP_MALFORMED);
+            continue;
+        }
+        buffer->length = (uint16_t)ip.length;
+        buffer->protocol = ip.family == 4 ? CW_PPP_IPV4 : CW_PPP_IPV6;
+        if (!cw_bucket_take(&session->rate_out, ip.length, now)) {
+            drop(worker, session, buffer, CW_DROP_RATE);
+            continue;
+        }
+        uint32_t mtu = session->mtu;
+        if (worker->config->role == CW_ROLE_GATEWAY && worker->tunnels[session->tunnel].up &&
+            worker->tunnels[session->tunnel].mtu < mtu)
+            mtu = worker->tunnels[session->tunnel].mtu;
+        cw_ip_clamp_mss(&ip, mtu);
+        if (ip.length > session->mtu) {
+            if (!ip.dont_fragment) {
+                count = fragment_to_batch(worker, session, buffer, &ip, count, now);
+                continue;
+            }
+            cw_buffer *answer;
+            if (cw_worker_icmp(worker, session, &ip, CW_ICMP_TOO_BIG, session->mtu, now, &answer)) cw_worker_route_inner(worker, answer);
+            drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
+            continue;
+        }
+        if (count == CW_MAX_BATCH) {
+            send_batch(worker, session, count, now);
+            count = 0;
+        }
+        worker->batch[count++] = buffer;
+    }
+    if (count > 0) send_batch(worker, session, count, now);
+    cw_worker_arm(worker, session, now);
+}
+
+static void publish_handoffs(cw_worker *worker) {
+    uint32_t workers = worker->config->worker_count;
+    for (uint64_t left = worker->handed_to; left != 0; left &= left - 1) {
+        uint32_t to = (uint32_t)__builtin_ctzll(left);
+        cw_ring_publish(&worker->engine->handoffs[worker->index * workers + to]);
+        cw_worker_wake(&worker->engine->workers[to]);
+    }
+    worker->handed_to = 0;
+}
+
+void cw_worker_flush(cw_worker *worker, uint64_t now) {
+    while (worker->sending != NULL) {
+        cw_session *session = worker->sending;
+        worker->sending = session->next_sending;
+        send_group(worker, session, now);
+    }
+    if (worker->outbox.count > 0) send_outbox(worker, now);
+    if (worker->handed_to != 0) publish_handoffs(worker);
+}
+
+// ---- Where they come from ---------------------------------------------------------------------------------------------
+
+static cw_session *find_route(cw_worker *worker, cw_route route) {
+    cw_session *session = cw_session_at(worker, cw_route_slot(route));
+    return session->handle != 0 && session->generation == cw_route_generation(route) ? session : NULL;
+}
+
+void cw_worker_hand_over(cw_worker *worker, cw_route route, cw_buffer *buffer) {
+    uint32_t to = cw_route_worker(route);
+    if (to == worker->index) {
+        cw_session *session = find_route(worker, route);
+        if (session == NULL) drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
+        else cw_worker_queue(worker, session, buffer);
+        return;
+    }
+    // A copy, so that each buffer stays with the worker whose pool it came from.
+    cw_handoff *handoff = cw_ring_reserve(&worker->engine->handoffs[worker->index * worker->config->worker_count + to]);
+    if (handoff == NULL) {
+        drop(worker, NULL, buffer, CW_DROP_OVERFLOW);
+        return;
+    }
+    handoff->route = route;
+    handoff->length = buffer->length;
+    memcpy(handoff->data, cw_buffer_data(buffer), buffer->length);
+    worker->handed_to |= UINT64_C(1) << to;
+    cw_pool_give(&worker->pool, buffer);
+}
+
+bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now) {
+    uint32_t workers = worker->config->worker_count;
+    bool more = false;
+    for (uint32_t from = 0; from < workers; from++) {
+        cw_ring *ring = &worker->engine->handoffs[from * workers + worker->index];
+        if (from == worker->index) continue;
+        uint32_t taken = 0;
+        for (cw_handoff *handoff; taken < worker->config->batch_size && (handoff = cw_ring_peek(ring)) != NULL; taken++) {
+            cw_session *session = find_route(worker, handoff->route);
+            cw_buffer *buffer = session == NULL ? NULL : cw_pool_take(&worker->pool);
+            if (session == NULL) {
+                worker->live.drops[CW_DROP_IP_NO_SESSION]++;
+            } else if (buffer == NULL) {
+                cw_worker_touch(worker, session);
+                session->live.drops[CW_DROP_OVERFLOW]++;
+            } else {
+                buffer->offset = CW_HEADROOM;
+                buffer->reserved = 0;
+                buffer->length = (uint16_t)handoff->length;
+                memcpy(cw_buffer_data(buffer), handoff->data, handoff->length);
+                cw_worker_queue(worker, session, buffer);
+            }
+            cw_ring_release(ring);
+        }
+        if (taken > 0) cw_worker_flush(worker, now);
+        more = more || taken == worker->config->batch_size;
+    }
+    return more;
+}
+
+static void route_to_client(cw_worker *worker, cw_buffer *buffer) {
+    cw_ip ip;
+    if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip)) {
+        drop(worker, NULL, buffer, CW_DROP_IP_MALFORMED);
+        return;
+    }
+    cw_route route = cw_trie_find(&worker->routes, ip.family, worker->config->role == CW_ROLE_GATEWAY ? ip.destination : ip.source);
+    if (route == 0) drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
+    else cw_worker_hand_over(worker, route, buffer);
+}
+
+// A packet longer than a buffer, which only a TUN with a jumbo MTU can bring. It becomes packets that fit; what the session's MTU asks
+// for is left to the ordinary way.
+static void split_jumbo(cw_worker *worker, uint8_t *packet, size_t length, uint64_t now) {
+    cw_ip ip;
+    cw_buffer *buffer;
+    if (!cw_ip_parse(packet, length, &ip)) {
+        worker->live.drops[CW_DROP_IP_MALFORMED]++;
+        return;
+    }
+    if (ip.dont_fragment) {
+        worker->live.drops[CW_DROP_IP_TOO_BIG]++;
+        if (cw_worker_icmp(worker, NULL, &ip, CW_ICMP_TOO_BIG, CW_BUFFER_DATA, now, &buffer)) cw_worker_route_inner(worker, buffer);
+        return;
+    }
+    cw_fragmenter fragmenter;
+    cw_fragment_begin(&fragmenter, &ip, CW_BUFFER_DATA);
+    while ((buffer = cw_pool_take(&worker->pool)) != NULL) {
+        buffer->offset = CW_HEADROOM;
+        buffer->reserved = 0;
+        buffer->length = (uint16_t)cw_fragment_next(&fragmenter, cw_buffer_data(buffer));
+        if (buffer->length == 0) {
+            cw_pool_give(&worker->pool, buffer);
+            return;
+        }
+        route_to_client(worker, buffer);
+    }
+    worker->live.drops[CW_DROP_OVERFLOW]++;
+}
+
+bool cw_worker_read_tun(cw_worker *worker, uint64_t now) {
+    uint8_t vnet_header[CW_VNET_HEADER], *overflow = worker->overflow + CW_BUFFER_DATA;
+    uint32_t i = 0;
+    for (; i < worker->config->batch_size; i++) {
+        cw_buffer *buffer = cw_pool_take(&worker->pool);
+        struct iovec vectors[3] = {
+            {vnet_header, sizeof vnet_header},
+            // Without a free buffer the packet is read all the same, and lost: it must not keep us awake.
+            {worker->overflow, CW_BUFFER_DATA},
+            {overflow, CW_TUN_OVERFLOW},
+        };
+        if (buffer != NULL) {
+            buffer->offset = CW_HEADROOM;
+            buffer->reserved = 0;
+            vectors[1].iov_base = cw_buffer_data(buffer);
+        }
+        ssize_t got;
+        do got = readv(worker->tun_fd, vectors, 3);
+        while (got < 0 && errno == EINTR);
+        if (got <= 0) {
+            int error = errno;
+            if (buffer != NULL) cw_pool_give(&worker->pool, buffer);
+            // 0 is the end of a stream, which a TUN never has.
+            if (got == 0) cw_worker_fail(worker, &worker->tun_fd, EPIPE);
+            else if (error != EAGAIN) cw_worker_fail(worker, &worker->tun_fd, error);
+            break;
+        }
+        size_t length = got < CW_VNET_HEADER ? 0 : (size_t)got - CW_VNET_HEADER;
+        if (buffer == NULL) {
+            worker->live.drops[CW_DROP_OVERFLOW]++;
+        } else if (length > CW_BUFFER_DATA) {
+            memcpy(worker->overflow, cw_buffer_data(buffer), CW_BUFFER_DATA);
+            cw_pool_give(&worker->pool, buffer);
+            split_jumbo(worker, worker->overflow, length, now);
+        } else {
+            buffer->length = (uint16_t)length;
+            route_to_client(worker, buffer);
+        }
+    }
+    cw_worker_flush(worker, now);
+    return i == worker->config->batch_size;
+}
