@@ -104,7 +104,8 @@ public struct ClientConnection: Sendable {
         guard case .idle = state else { return [] }
         state = .waitingForReply(deadline: now + profile.replyTimeout)
         let request = StartRequest(
-            framing: profile.framing, bearer: profile.bearer, maximumChannels: profile.maximumChannels, firmware: profile.firmware,
+            framing: profile.framing, bearer: profile.bearer, maximumChannels: profile.maximumChannels,
+            firmware: profile.firmware,
             hostName: FixedText(profile.hostName, width: WireFacts.nameLength),
             vendor: FixedText(profile.vendor, width: WireFacts.nameLength))
         return [.send(.startRequest(request))]
@@ -199,7 +200,8 @@ public struct ClientConnection: Sendable {
         case .startReply(let reply):
             guard reply.result == .established else { return close(.refused(reply.result, reply.error)) }
             guard reply.protocolVersion == WireFacts.protocolVersion else {
-                return [.send(.stopRequest(StopRequest(reason: .stopProtocol)))] + close(.versionNotSupported(reply.protocolVersion))
+                return [.send(.stopRequest(StopRequest(reason: .stopProtocol)))]
+                    + close(.versionNotSupported(reply.protocolVersion))
             }
             state = .established(since: now, echo: quiet(now: now))
             for callID in phases.keys { phases[callID] = .queued(sendAt: now + profile.delayBeforeCall) }
@@ -262,8 +264,8 @@ public struct ClientConnection: Sendable {
         switch state {
         case .idle, .closed: return []
         case .waitingForReply(let deadline): return now >= deadline ? close(.replyTimeout) : []
-        case .stopping(let deadline): return now >= deadline ? close(.stopped) : []
-        case .established: break
+        case .stopping(let deadline) where now >= deadline: return close(.stopped)
+        case .stopping, .established: break
         }
         var actions: [Action] = []
         for (callID, phase) in phases.sorted(by: { $0.key < $1.key }) {

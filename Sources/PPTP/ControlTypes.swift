@@ -16,7 +16,7 @@ public struct CallHandle: Hashable, Sendable, Codable, CustomStringConvertible {
 }
 
 /// Why a control connection ended, for the log and the counters.
-public enum CloseReason: Hashable, Sendable {
+public enum CloseReason: Hashable, Sendable, Codable {
     case peerStopped(StopReason)
     case peerClosed
     case shutdown

@@ -1,5 +1,5 @@
 /// Why bytes are not a control message. Each one ends the connection: the stream cannot be trusted any further.
-public enum ParseError: Error, Hashable, Sendable {
+public enum ParseError: Error, Hashable, Sendable, Codable {
     case badMagic(UInt32)
     /// Not a control message.
     case badMessageType(UInt16)

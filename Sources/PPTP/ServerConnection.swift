@@ -20,7 +20,7 @@
 /// | WAN-Error-Notify | violation | counted | ignored |
 /// | Set-Link-Info | violation | told to the owner; unknown ID: counted | ignored |
 /// | lost synchronisation (magic, message type, length) | closed | closed | closed |
-/// | unknown control type, wrong length for its type | closed | Stop-Request 2, closed | closed |
+/// | unknown control type, wrong length for its type | closed; a Start-Request: reply 2/2 first | Stop-Request 2, closed | closed |
 ///
 /// A Call-Clear-Request for a call that is gone is no violation: pptp-linux answers our Call-Disconnect-Notify with one.
 ///
@@ -28,9 +28,11 @@
 /// want its reply within `echoTimeout` (section 3.1.4 has 60 s for both); a connection that has had no call for `idleTimeout`
 /// is stopped; a Stop-Request is given `stopTimeout` for its reply.
 ///
+/// It is Codable so that another process on the same machine, since the same boot, can go on with the connection.
+///
 /// After `.close` nothing more is sent. Every call that the owner was told of with `.openCall` ends exactly once: by the owner's own
 /// `refuseCall` or `closeCall`, or with `.callEnded`.
-public struct ServerConnection: Sendable {
+public struct ServerConnection: Sendable, Codable {
     /// Limits and names of ours.
     public struct Configuration: Sendable, Codable {
         public var hostName = "causeway"
@@ -94,15 +96,15 @@ public struct ServerConnection: Sendable {
         public var callID: UInt16? { if case .established(let callID) = phase { callID } else { nil } }
     }
 
-    enum State: Sendable {
+    enum State: Sendable, Codable {
         case waitingForStart(deadline: ContinuousClock.Instant)
         case established(Established)
         case stopping(reason: CloseReason, deadline: ContinuousClock.Instant)
         case closed
     }
 
-    struct Established: Sendable {
-        enum Echo: Sendable {
+    struct Established: Sendable, Codable {
+        enum Echo: Sendable, Codable {
             case quiet(askAt: ContinuousClock.Instant)
             case asked(identifier: UInt32, deadline: ContinuousClock.Instant)
             case off
@@ -154,7 +156,15 @@ public struct ServerConnection: Sendable {
     mutating func received(_ error: ParseError) -> [Action] {
         guard !isClosed else { return [] }
         var actions: [Action] = [.count(ControlCount(error))]
-        if isEstablished, !error.losesSynchronization { actions.append(.send(.stopRequest(StopRequest(reason: .stopProtocol)))) }
+        switch state {
+        case .waitingForStart:
+            if case .wrongLength(.startRequest, _) = error {
+                actions.append(.send(.startReply(startReply(.generalError, error: .badFormat))))
+            }
+        case .established:
+            if !error.losesSynchronization { actions.append(.send(.stopRequest(StopRequest(reason: .stopProtocol)))) }
+        case .stopping, .closed: break
+        }
         return actions + close(.malformed(error))
     }
 
@@ -431,9 +441,9 @@ extension ServerConnection {
         configuration.idleTimeout > .zero ? now + configuration.idleTimeout : nil
     }
 
-    private func startReply(_ result: StartResult) -> StartReply {
+    private func startReply(_ result: StartResult, error: ErrorCode = .none) -> StartReply {
         StartReply(
-            result: result, framing: .either, bearer: .either,
+            result: result, error: error, framing: .either, bearer: .either,
             maximumChannels: UInt16(clamping: configuration.maximumCalls), firmware: configuration.firmware,
             hostName: FixedText(configuration.hostName, width: WireFacts.nameLength),
             vendor: FixedText(configuration.vendor, width: WireFacts.nameLength))

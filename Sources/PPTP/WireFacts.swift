@@ -17,7 +17,7 @@ public enum WireFacts {
     public static let nameLength = 64
     /// The vendor-specific text of a Call-Disconnect-Notify.
     public static let statisticsLength = 128
-    /// Section 2.14: an ACCM of all ones until a Set-Link-Info says otherwise.
+    /// Section 2.15: an ACCM of all ones until a Set-Link-Info says otherwise.
     public static let defaultACCM: UInt32 = 0xFFFF_FFFF
 }
 

@@ -38,46 +38,70 @@ extension Result {
     }
 
     static let truthTable: [Row] = [
-        Row(name: "connections, total", limit: { $0.connections = 2 }, events: [
-            .connect(a, nil), .connect(b, nil), .connect(c, .connections), .started(0), .connect(c, .connections),
-            .disconnect(0), .connect(c, nil), .connect(c, .connections),
-        ]),
-        Row(name: "connections, per source", limit: { $0.connectionsPerSource = 1 }, events: [
-            .connect(a, nil), .connect(a, .connectionsPerSource), .connect(b, nil), .started(0),
-            .connect(a, .connectionsPerSource), .disconnect(0), .connect(a, nil),
-        ]),
-        Row(name: "half-open, total", limit: { $0.halfOpen = 2 }, events: [
-            .connect(a, nil), .connect(b, nil), .connect(c, .halfOpen), .started(0), .connect(c, nil), .connect(c, .halfOpen),
-            .disconnect(1), .connect(c, nil), .disconnect(0), .connect(c, .halfOpen),
-        ]),
-        Row(name: "half-open, per source", limit: { $0.halfOpenPerSource = 1 }, events: [
-            .connect(a, nil), .connect(a, .halfOpenPerSource), .connect(b, nil), .started(0), .started(0), .connect(a, nil),
-            .connect(a, .halfOpenPerSource),
-        ]),
-        Row(name: "calls, total", limit: { $0.calls = 2 }, events: [
-            .connect(a, nil), .connect(b, nil), .call(0, nil), .call(1, nil), .call(1, .calls), .loggedIn(0), .call(0, .calls),
-            .hangUp(0), .hangUp(0), .call(0, nil), .call(0, .calls),
-        ]),
-        Row(name: "calls, per connection", limit: { $0.callsPerConnection = 1 }, events: [
-            .connect(a, nil), .connect(a, nil), .call(0, nil), .call(0, .callsPerConnection), .call(1, nil), .hangUp(0),
-            .call(0, nil),
-        ]),
-        Row(name: "calls, per source", limit: { $0.callsPerSource = 2 }, events: [
-            .connect(a, nil), .connect(a, nil), .connect(b, nil), .call(0, nil), .call(1, nil), .call(0, .callsPerSource),
-            .call(2, nil), .disconnect(1), .call(0, nil), .call(0, .callsPerSource),
-        ]),
-        Row(name: "unauthenticated, total", limit: { $0.unauthenticated = 1 }, events: [
-            .connect(a, nil), .connect(b, nil), .call(0, nil), .call(1, .unauthenticated), .loggedIn(0), .call(1, nil),
-            .call(0, .unauthenticated), .hangUp(0), .call(0, .unauthenticated), .hangUp(1), .call(0, nil),
-        ]),
-        Row(name: "unauthenticated, per source", limit: { $0.unauthenticatedPerSource = 1 }, events: [
-            .connect(a, nil), .connect(b, nil), .call(0, nil), .call(0, .unauthenticatedPerSource), .call(1, nil), .loggedIn(0),
-            .loggedIn(0), .call(0, nil), .call(0, .unauthenticatedPerSource), .disconnect(0), .call(1, .unauthenticatedPerSource),
-        ]),
-        Row(name: "closed connection", limit: { _ in }, events: [
-            .connect(a, nil), .call(0, nil), .disconnect(0), .disconnect(0), .started(0), .call(0, .noConnection), .loggedIn(0),
-            .hangUp(0),
-        ]),
+        Row(
+            name: "connections, total", limit: { $0.connections = 2 },
+            events: [
+                .connect(a, nil), .connect(b, nil), .connect(c, .connections), .started(0), .connect(c, .connections),
+                .disconnect(0), .connect(c, nil), .connect(c, .connections),
+            ]),
+        Row(
+            name: "connections, per source", limit: { $0.connectionsPerSource = 1 },
+            events: [
+                .connect(a, nil), .connect(a, .connectionsPerSource), .connect(b, nil), .started(0),
+                .connect(a, .connectionsPerSource), .disconnect(0), .connect(a, nil),
+            ]),
+        Row(
+            name: "half-open, total", limit: { $0.halfOpen = 2 },
+            events: [
+                .connect(a, nil), .connect(b, nil), .connect(c, .halfOpen), .started(0), .connect(c, nil), .connect(c, .halfOpen),
+                .disconnect(1), .connect(c, nil), .disconnect(0), .connect(c, .halfOpen),
+            ]),
+        Row(
+            name: "half-open, per source", limit: { $0.halfOpenPerSource = 1 },
+            events: [
+                .connect(a, nil), .connect(a, .halfOpenPerSource), .connect(b, nil), .started(0), .started(0), .connect(a, nil),
+                .connect(a, .halfOpenPerSource),
+            ]),
+        Row(
+            name: "calls, total", limit: { $0.calls = 2 },
+            events: [
+                .connect(a, nil), .connect(b, nil), .call(0, nil), .call(1, nil), .call(1, .calls), .loggedIn(0),
+                .call(0, .calls),
+                .hangUp(0), .hangUp(0), .call(0, nil), .call(0, .calls),
+            ]),
+        Row(
+            name: "calls, per connection", limit: { $0.callsPerConnection = 1 },
+            events: [
+                .connect(a, nil), .connect(a, nil), .call(0, nil), .call(0, .callsPerConnection), .call(1, nil), .hangUp(0),
+                .call(0, nil),
+            ]),
+        Row(
+            name: "calls, per source", limit: { $0.callsPerSource = 2 },
+            events: [
+                .connect(a, nil), .connect(a, nil), .connect(b, nil), .call(0, nil), .call(1, nil), .call(0, .callsPerSource),
+                .call(2, nil), .disconnect(1), .call(0, nil), .call(0, .callsPerSource),
+            ]),
+        Row(
+            name: "unauthenticated, total", limit: { $0.unauthenticated = 1 },
+            events: [
+                .connect(a, nil), .connect(b, nil), .call(0, nil), .call(1, .unauthenticated), .loggedIn(0), .call(1, nil),
+                .call(0, .unauthenticated), .hangUp(0), .call(0, .unauthenticated), .hangUp(1), .call(0, nil),
+            ]),
+        Row(
+            name: "unauthenticated, per source", limit: { $0.unauthenticatedPerSource = 1 },
+            events: [
+                .connect(a, nil), .connect(b, nil), .call(0, nil), .call(0, .unauthenticatedPerSource), .call(1, nil),
+                .loggedIn(0),
+                .loggedIn(0), .call(0, nil), .call(0, .unauthenticatedPerSource), .disconnect(0),
+                .call(1, .unauthenticatedPerSource),
+            ]),
+        Row(
+            name: "closed connection", limit: { _ in },
+            events: [
+                .connect(a, nil), .call(0, nil), .disconnect(0), .disconnect(0), .started(0), .call(0, .noConnection),
+                .loggedIn(0),
+                .hangUp(0),
+            ]),
     ]
 
     @Test(arguments: truthTable) func holds(_ row: Row) throws {
@@ -129,9 +153,10 @@ extension Result {
             $0.attemptsPerSecondPerSource = 1
             $0.attemptBurstPerSource = 2
         }
-        #expect((0..<3).map { _ in limits.admitConnection(from: a, now: start).refusal } == [
-            .connectionsPerSource, .connectionsPerSource, .rate,
-        ])
+        #expect(
+            (0..<3).map { _ in limits.admitConnection(from: a, now: start).refusal } == [
+                .connectionsPerSource, .connectionsPerSource, .rate,
+            ])
     }
 
     @Test func oneHostsIPv6AddressesCountTogether() throws {

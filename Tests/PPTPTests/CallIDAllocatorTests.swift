@@ -71,8 +71,13 @@ import Testing
             resting = resting.filter { $0.value + 5 > time }
             if Bool.random(using: &generator) || used.isEmpty {
                 let callID = allocator.allocate(now: .at(time), using: &generator)
-                guard let callID else { Issue.record("none free"); return }
-                if used.contains(callID) || resting[callID].map({ time < $0 + 4.999 }) == true { Issue.record("\(callID) is taken") }
+                guard let callID else {
+                    Issue.record("none free")
+                    return
+                }
+                if used.contains(callID) || resting[callID].map({ time < $0 + 4.999 }) == true {
+                    Issue.record("\(callID) is taken")
+                }
                 used.append(callID)
             } else {
                 let callID = used.remove(at: Int.random(in: used.indices, using: &generator))
@@ -89,7 +94,10 @@ import Testing
         let clock = ContinuousClock()
         let took = clock.measure {
             for _ in 0..<10_000 {
-                guard let callID = allocator.allocate(now: start) else { Issue.record("none free"); return }
+                guard let callID = allocator.allocate(now: start) else {
+                    Issue.record("none free")
+                    return
+                }
                 allocator.release(callID, now: start)
             }
         }

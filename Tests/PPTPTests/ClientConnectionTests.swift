@@ -53,9 +53,10 @@ private func calling(_ profile: ClientProfile = .windows) -> ClientConnection {
         #expect(client.openCall(5, now: start) == true)
         guard case .startReply(var reply) = startReply else { return }
         reply.result = .notAuthorized
-        #expect(client.received(.startReply(reply), now: start) == [
-            .callFailed(5, .connectionClosed(.refused(.notAuthorized, .none))), .close(.refused(.notAuthorized, .none)),
-        ])
+        #expect(
+            client.received(.startReply(reply), now: start) == [
+                .callFailed(5, .connectionClosed(.refused(.notAuthorized, .none))), .close(.refused(.notAuthorized, .none)),
+            ])
     }
 
     @Test func noStartReply() {
@@ -97,13 +98,15 @@ private func calling(_ profile: ClientProfile = .windows) -> ClientConnection {
         var client = started(.windows)
         _ = client.openCall(5, now: start)
         _ = client.timer(now: start)
-        #expect(client.received(.outgoingCallReply(connected(5, 50)), now: start) == [
-            .callOpened(5, connected(5, 50)),
-            .send(.setLinkInfo(SetLinkInfo(peerCallID: 50, sendACCM: 0xFFFF_FFFF, receiveACCM: 0xFFFF_FFFF))),
-        ])
-        #expect(client.setLinkInfo(5, sendACCM: 1, receiveACCM: 2) == [
-            .send(.setLinkInfo(SetLinkInfo(peerCallID: 50, sendACCM: 1, receiveACCM: 2)))
-        ])
+        #expect(
+            client.received(.outgoingCallReply(connected(5, 50)), now: start) == [
+                .callOpened(5, connected(5, 50)),
+                .send(.setLinkInfo(SetLinkInfo(peerCallID: 50, sendACCM: 0xFFFF_FFFF, receiveACCM: 0xFFFF_FFFF))),
+            ])
+        #expect(
+            client.setLinkInfo(5, sendACCM: 1, receiveACCM: 2) == [
+                .send(.setLinkInfo(SetLinkInfo(peerCallID: 50, sendACCM: 1, receiveACCM: 2)))
+            ])
         #expect(client.setLinkInfo(6, sendACCM: 1, receiveACCM: 2).isEmpty)
     }
 
@@ -141,6 +144,17 @@ private func calling(_ profile: ClientProfile = .windows) -> ClientConnection {
         #expect(client.timer(now: .at(60)) == [.close(.stopped)])
     }
 
+    /// The call's deadline comes before the connection's: each is met at its own time.
+    @Test func unconfirmedHangUpWhileStopping() {
+        var client = calling(.windows)
+        _ = client.closeCall(5, now: .at(10))
+        _ = client.stop(now: .at(20))
+        #expect(client.nextDeadline == .at(40))
+        #expect(client.timer(now: .at(40)) == [.callEnded(5, .cleared)])
+        #expect(client.nextDeadline == .at(50))
+        #expect(client.timer(now: .at(50)) == [.close(.stopped)])
+    }
+
     @Test func abruptHangUp() {
         var client = calling(.pptpLinux)
         #expect(client.stop(now: start) == [.send(clear(5)), .callEnded(5, .cleared), .close(.stopped)])
@@ -158,17 +172,19 @@ private func calling(_ profile: ClientProfile = .windows) -> ClientConnection {
 
     @Test func serverStops() {
         var client = calling()
-        #expect(client.received(.stopRequest(StopRequest(reason: .localShutdown)), now: start) == [
-            .send(.stopReply(StopReply(result: .ok))), .callEnded(5, .connectionClosed(.peerStopped(.localShutdown))),
-            .close(.peerStopped(.localShutdown)),
-        ])
+        #expect(
+            client.received(.stopRequest(StopRequest(reason: .localShutdown)), now: start) == [
+                .send(.stopReply(StopReply(result: .ok))), .callEnded(5, .connectionClosed(.peerStopped(.localShutdown))),
+                .close(.peerStopped(.localShutdown)),
+            ])
     }
 
     @Test func echoes() {
         var client = started(.windows)
-        #expect(client.received(.echoRequest(EchoRequest(identifier: 3)), now: start) == [
-            .send(.echoReply(EchoReply(identifier: 3, result: .ok)))
-        ])
+        #expect(
+            client.received(.echoRequest(EchoRequest(identifier: 3)), now: start) == [
+                .send(.echoReply(EchoReply(identifier: 3, result: .ok)))
+            ])
         #expect(client.timer(now: .at(60)) == [.send(.echoRequest(EchoRequest(identifier: 1)))])
         #expect(client.received(.echoReply(EchoReply(identifier: 1, result: .ok)), now: .at(61)).isEmpty)
         #expect(client.timer(now: .at(121)) == [.send(.echoRequest(EchoRequest(identifier: 2)))])
@@ -178,16 +194,18 @@ private func calling(_ profile: ClientProfile = .windows) -> ClientConnection {
 
     @Test func nonsenseEndsIt() {
         var client = calling()
-        #expect(client.receive([UInt8](repeating: 0, count: 12), now: start) == [
-            .callEnded(5, .connectionClosed(.malformed(.badMagic(0)))), .close(.malformed(.badMagic(0))),
-        ])
+        #expect(
+            client.receive([UInt8](repeating: 0, count: 12), now: start) == [
+                .callEnded(5, .connectionClosed(.malformed(.badMagic(0)))), .close(.malformed(.badMagic(0))),
+            ])
     }
 
     @Test func incomingCallsAreRefused() {
         var client = started()
-        #expect(client.received(samples[8], now: start) == [
-            .send(.incomingCallReply(IncomingCallReply(callID: 0, peerCallID: 0x0102, result: .doNotAccept)))
-        ])
+        #expect(
+            client.received(samples[8], now: start) == [
+                .send(.incomingCallReply(IncomingCallReply(callID: 0, peerCallID: 0x0102, result: .doNotAccept)))
+            ])
     }
 
     /// No message, in any state, opens a call that was not asked for.

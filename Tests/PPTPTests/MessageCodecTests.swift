@@ -49,7 +49,9 @@ import Testing
     }
 
     @Test func reservedFieldsAreIgnored() throws {
-        for (index, offsets) in [0: [10, 11, 14, 15], 2: [13, 14, 15], 6: [38, 39], 11: [14, 15], 12: [18, 19], 14: [14, 15]] {
+        for (index, offsets) in [
+            0: [10, 11, 14, 15], 2: [13, 14, 15], 6: [38, 39], 11: [14, 15], 12: [18, 19], 14: [14, 15],
+        ] {
             var bytes = samples[index].encoded()
             for offset in offsets { bytes[offset] = 0xFF }
             #expect(try Message(bytes) == samples[index])

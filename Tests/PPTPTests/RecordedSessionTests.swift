@@ -29,7 +29,9 @@ private let names = [
 
 @Suite struct RecordedSessionTests {
     @Test func allAreThere() {
-        #expect(recordedSessions.split(separator: "\n").filter { $0.hasPrefix("# ") }.map { $0.dropFirst(2) } == names.map { $0[...] })
+        #expect(
+            recordedSessions.split(separator: "\n").filter { $0.hasPrefix("# ") }.map { $0.dropFirst(2) } == names.map { $0[...] }
+        )
         #expect(names.reduce(0) { $0 + session($1).count } == 69)
     }
 

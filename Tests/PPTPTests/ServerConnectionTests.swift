@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import PPTP
@@ -20,7 +21,9 @@ private func established(_ change: (inout ServerConnection.Configuration) -> Voi
 }
 
 /// Opens a call and returns its handle.
-private func open(_ server: inout ServerConnection, _ clientID: UInt16, at now: ContinuousClock.Instant = start) throws -> CallHandle {
+private func open(_ server: inout ServerConnection, _ clientID: UInt16, at now: ContinuousClock.Instant = start) throws
+    -> CallHandle
+{
     let actions = server.received(.outgoingCallRequest(callRequest(clientID)), now: now)
     guard case .openCall(let handle, let request)? = actions.first, actions.count == 1 else {
         Issue.record("\(actions)")
@@ -137,9 +140,10 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
 
     @Test func stopBeforeTheStart() {
         var server = fresh()
-        #expect(server.received(.stopRequest(StopRequest(reason: .none)), now: start) == [
-            .send(.stopReply(StopReply(result: .ok))), .close(.peerStopped(.none)),
-        ])
+        #expect(
+            server.received(.stopRequest(StopRequest(reason: .none)), now: start) == [
+                .send(.stopReply(StopReply(result: .ok))), .close(.peerStopped(.none)),
+            ])
     }
 }
 
@@ -148,13 +152,15 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         var server = established { $0.receiveWindow = 64 }
         let handle = try open(&server, 0x1234)
         #expect(server.calls[handle]?.phase == .waitingForOwner)
-        #expect(server.acceptCall(handle, callID: 777) == [
-            .send(
-                .outgoingCallReply(
-                    OutgoingCallReply(
-                        callID: 777, peerCallID: 0x1234, result: .connected, connectSpeed: callRequest(0).maximumBPS, receiveWindow: 64))),
-            .count(.callAccepted),
-        ])
+        #expect(
+            server.acceptCall(handle, callID: 777) == [
+                .send(
+                    .outgoingCallReply(
+                        OutgoingCallReply(
+                            callID: 777, peerCallID: 0x1234, result: .connected, connectSpeed: callRequest(0).maximumBPS,
+                            receiveWindow: 64))),
+                .count(.callAccepted),
+            ])
         #expect(server.calls[handle]?.callID == 777)
     }
 
@@ -184,17 +190,19 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
     @Test func callIDZeroIsLegal() throws {
         var server = established()
         let handle = try accepted(&server, 0, as: 50)
-        #expect(server.received(.callClearRequest(CallClearRequest(callID: 0)), now: start) == [
-            .callEnded(handle, .clearedByPeer), .send(notify(50, .request)),
-        ])
+        #expect(
+            server.received(.callClearRequest(CallClearRequest(callID: 0)), now: start) == [
+                .callEnded(handle, .clearedByPeer), .send(notify(50, .request)),
+            ])
     }
 
     @Test(arguments: [true, false]) func sameClientCallIDTwice(_ firstIsAccepted: Bool) throws {
         var server = established()
         let handle = firstIsAccepted ? try accepted(&server, 5, as: 50) : try open(&server, 5)
-        #expect(server.received(.outgoingCallRequest(callRequest(5)), now: start) == [
-            .send(refusal(5, .generalError, .badCallID)), .count(.duplicateCallID),
-        ])
+        #expect(
+            server.received(.outgoingCallRequest(callRequest(5)), now: start) == [
+                .send(refusal(5, .generalError, .badCallID)), .count(.duplicateCallID),
+            ])
         #expect(Array(server.calls.keys) == [handle])
     }
 
@@ -213,9 +221,10 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         var server = established { $0.maximumCalls = 2 }
         _ = try accepted(&server, 1, as: 50)
         _ = try open(&server, 2)
-        #expect(server.received(.outgoingCallRequest(callRequest(3)), now: start) == [
-            .send(refusal(3, .generalError, .noResource)), .count(.callLimit),
-        ])
+        #expect(
+            server.received(.outgoingCallRequest(callRequest(3)), now: start) == [
+                .send(refusal(3, .generalError, .noResource)), .count(.callLimit),
+            ])
         _ = server.received(.callClearRequest(CallClearRequest(callID: 1)), now: start)
         _ = try open(&server, 3)
     }
@@ -227,9 +236,10 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         var number = callRequest(1)
         number.phoneNumberLength = 65
         for request in [speeds, number] {
-            #expect(server.received(.outgoingCallRequest(request), now: start) == [
-                .send(refusal(1, .generalError, .badValue)), .count(.badCallValue),
-            ])
+            #expect(
+                server.received(.outgoingCallRequest(request), now: start) == [
+                    .send(refusal(1, .generalError, .badValue)), .count(.badCallValue),
+                ])
         }
         #expect(server.calls.isEmpty)
     }
@@ -238,9 +248,10 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         var server = established()
         let first = try accepted(&server, 1, as: 2)
         let second = try accepted(&server, 2, as: 1)
-        #expect(server.received(.callClearRequest(CallClearRequest(callID: 2)), now: start) == [
-            .callEnded(second, .clearedByPeer), .send(notify(1, .request)),
-        ])
+        #expect(
+            server.received(.callClearRequest(CallClearRequest(callID: 2)), now: start) == [
+                .callEnded(second, .clearedByPeer), .send(notify(1, .request)),
+            ])
         #expect(Array(server.calls.keys) == [first])
     }
 
@@ -254,9 +265,10 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
     @Test func clearWhileTheOwnerDecides() throws {
         var server = established()
         let handle = try open(&server, 5)
-        #expect(server.received(.callClearRequest(CallClearRequest(callID: 5)), now: start) == [
-            .callEnded(handle, .clearedByPeer), .send(notify(0, .request)),
-        ])
+        #expect(
+            server.received(.callClearRequest(CallClearRequest(callID: 5)), now: start) == [
+                .callEnded(handle, .clearedByPeer), .send(notify(0, .request)),
+            ])
         #expect(server.acceptCall(handle, callID: 50) == nil)
     }
 
@@ -302,18 +314,20 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         var server = established()
         let handle = try accepted(&server, 1, as: 50)
         #expect(server.received(notify(50, .lostCarrier), now: start) == [.count(.wrongDirection)])
-        #expect(server.received(notify(1, .lostCarrier), now: start) == [
-            .callEnded(handle, .clearedByPeer), .count(.wrongDirection),
-        ])
+        #expect(
+            server.received(notify(1, .lostCarrier), now: start) == [
+                .callEnded(handle, .clearedByPeer), .count(.wrongDirection),
+            ])
     }
 
     @Test func incomingCallsAreRefused() {
         var server = established()
         guard case .incomingCallRequest(let request) = samples[8] else { return }
-        #expect(server.received(samples[8], now: start) == [
-            .send(.incomingCallReply(IncomingCallReply(callID: 0, peerCallID: request.callID, result: .doNotAccept))),
-            .count(.incomingCallRefused),
-        ])
+        #expect(
+            server.received(samples[8], now: start) == [
+                .send(.incomingCallReply(IncomingCallReply(callID: 0, peerCallID: request.callID, result: .doNotAccept))),
+                .count(.incomingCallRefused),
+            ])
     }
 
     @Test(arguments: [
@@ -356,9 +370,10 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         _ = server.received(echo, now: .at(12))
         #expect(server.received(.echoReply(EchoReply(identifier: 77, result: .ok)), now: .at(13)) == [.count(.badEchoReply)])
         #expect(server.nextDeadline == .at(15))
-        #expect(server.timer(now: .at(15)) == [
-            .count(.echoTimeout), .callEnded(handle, .connectionClosed(.echoTimeout)), .close(.echoTimeout),
-        ])
+        #expect(
+            server.timer(now: .at(15)) == [
+                .count(.echoTimeout), .callEnded(handle, .connectionClosed(.echoTimeout)), .close(.echoTimeout),
+            ])
         #expect(server.isClosed)
     }
 
@@ -385,10 +400,36 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         let first = try accepted(&server, 1, as: 50)
         let second = try open(&server, 2)
         let reason = CallEnd.connectionClosed(.peerStopped(.localShutdown))
-        #expect(server.received(.stopRequest(StopRequest(reason: .localShutdown)), now: start) == [
-            .callEnded(first, reason), .callEnded(second, reason), .send(.stopReply(StopReply(result: .ok))),
-            .close(.peerStopped(.localShutdown)),
-        ])
+        #expect(
+            server.received(.stopRequest(StopRequest(reason: .localShutdown)), now: start) == [
+                .callEnded(first, reason), .callEnded(second, reason), .send(.stopReply(StopReply(result: .ok))),
+                .close(.peerStopped(.localShutdown)),
+            ])
+    }
+
+    /// With an accepted and a waiting call, an echo under way and half a message received.
+    @Test func goesOnInAnotherProcess() throws {
+        var server = established {
+            $0.echoInterval = .seconds(60)
+            $0.echoTimeout = .seconds(60)
+        }
+        let first = try accepted(&server, 1, as: 50)
+        let second = try open(&server, 2)
+        _ = server.timer(now: .at(60))
+        let clear = Message.callClearRequest(CallClearRequest(callID: 1)).encoded()
+        _ = server.receive(clear.prefix(14), now: .at(61))
+        var copy = try JSONDecoder().decode(ServerConnection.self, from: JSONEncoder().encode(server))
+        #expect(copy.peer == server.peer)
+        #expect(copy.nextDeadline == .at(120))
+        #expect(
+            copy.receive(clear.suffix(2), now: .at(62)) == [
+                .callEnded(first, .clearedByPeer), .send(notify(50, .request)),
+            ])
+        let reply = copy.acceptCall(second, callID: 51)
+        #expect(reply != nil)
+        let third = try open(&copy, 3, at: .at(63))
+        #expect(![first, second].contains(third))
+        #expect(copy.timer(now: .at(120)).last == .close(.echoTimeout))
     }
 
     @Test func peerVanishes() throws {
@@ -402,11 +443,12 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         var server = established { $0.stopTimeout = .seconds(3) }
         let first = try accepted(&server, 1, as: 50)
         let second = try open(&server, 2)
-        #expect(server.shutdown(now: start) == [
-            .callEnded(first, .connectionClosed(.shutdown)), .send(notify(50, .adminShutdown)),
-            .callEnded(second, .connectionClosed(.shutdown)), .send(refusal(2, .doNotAccept)),
-            .send(.stopRequest(StopRequest(reason: .localShutdown))),
-        ])
+        #expect(
+            server.shutdown(now: start) == [
+                .callEnded(first, .connectionClosed(.shutdown)), .send(notify(50, .adminShutdown)),
+                .callEnded(second, .connectionClosed(.shutdown)), .send(refusal(2, .doNotAccept)),
+                .send(.stopRequest(StopRequest(reason: .localShutdown))),
+            ])
         #expect(server.shutdown(now: start).isEmpty)
         #expect(server.nextDeadline == .at(3))
         #expect(server.received(.stopReply(StopReply(result: .ok)), now: .at(1)) == [.close(.shutdown)])
@@ -472,6 +514,18 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         #expect(server.receive(bytes, now: start) == [.count(count), .close(.malformed(error))])
     }
 
+    @Test func startOfTheWrongLength() {
+        var server = fresh()
+        let actions = server.receive(hexBytes("0094 0001 1a2b3c4d 0001 0000"), now: start)
+        guard actions.count == 3, case .send(.startReply(let reply)) = actions[1] else {
+            Issue.record("\(actions)")
+            return
+        }
+        #expect((reply.result, reply.error) == (.generalError, .badFormat))
+        #expect(actions[0] == .count(.wrongLength))
+        #expect(actions[2] == .close(.malformed(.wrongLength(.startRequest, 148))))
+    }
+
     @Test(arguments: damages) func established(_ count: ControlCount, _ bytes: [UInt8], _ error: ParseError) throws {
         var server = PPTPTests.established()
         let handle = try accepted(&server, 1, as: 50)
@@ -487,10 +541,11 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
     @Test func tooManyViolations() {
         var server = PPTPTests.established { $0.maximumViolations = 2 }
         for _ in 0..<2 { #expect(server.received(samples[7], now: start) == [.count(.wrongDirection)]) }
-        #expect(server.received(samples[7], now: start) == [
-            .count(.wrongDirection), .count(.tooManyViolations), .send(.stopRequest(StopRequest(reason: .none))),
-            .close(.tooManyViolations),
-        ])
+        #expect(
+            server.received(samples[7], now: start) == [
+                .count(.wrongDirection), .count(.tooManyViolations), .send(.stopRequest(StopRequest(reason: .none))),
+                .close(.tooManyViolations),
+            ])
     }
 
     @Test func tooManyViolationsBeforeTheStart() {
