@@ -42,6 +42,8 @@ enum LCPOption {
     static let protocolFieldCompression: UInt8 = 7
     static let addressControlCompression: UInt8 = 8
     static let callback: UInt8 = 13
+    static let multilinkMRRU: UInt8 = 17
+    static let endpointDiscriminator: UInt8 = 19
 }
 
 /// Algorithms of CHAP in LCP's authentication option (RFC 1994 section 3, RFC 2433, RFC 2759).

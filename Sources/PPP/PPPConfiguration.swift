@@ -9,7 +9,7 @@ public struct PPPConfiguration: Sendable, Equatable, Codable {
 
     public var role: Role
     public var lcp = LCPWishes()
-    /// Server: the methods that may be asked for, best first. Client: the methods that it will go through.
+    /// Server: the methods that may be asked for, best first. Client: those that it will go through; it knows MS-CHAPv2 only.
     /// Empty (server): the peer is not authenticated.
     public var authentication: [AuthenticationMethod] = [.msCHAPv2]
     /// Server: the name in our CHAP challenges.
@@ -43,6 +43,8 @@ public struct PPPConfiguration: Sendable, Equatable, Codable {
 
     public init(role: Role) {
         self.role = role
+        // A client speaks when it is ready; its first request has a server listening.
+        if role == .client { retransmission.firstRequests = [] }
     }
 }
 
