@@ -7,10 +7,10 @@
 #define CW_IP_H
 
 #include "causeway_datapath.h"
+#include "link_bytes.h"
+#include "ppp_frame.h"
 
 enum { // constants of the protocols
-    CW_PPP_IPV4 = 0x0021,
-    CW_PPP_IPV6 = 0x0057,
     CW_IPV4_HEADER = 20,
     CW_IPV6_HEADER = 40,
     CW_IPV6_MINIMUM_MTU = 1280,
@@ -31,17 +31,6 @@ typedef struct cw_ip {
     bool later_fragment; // not the first: no upper-layer header in it
     const uint8_t *source, *destination; // 4 or 16 bytes
 } cw_ip;
-
-static inline uint16_t cw_get16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
-static inline uint32_t cw_get32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
-static inline void cw_put16(uint8_t *p, uint16_t v) {
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
-}
-static inline void cw_put32(uint8_t *p, uint32_t v) {
-    cw_put16(p, (uint16_t)(v >> 16));
-    cw_put16(p + 2, (uint16_t)v);
-}
 
 // The ones' complement sum of RFC 1071, folded; `sum` carries a partial result over an even number of bytes.
 uint32_t cw_sum(uint32_t sum, const uint8_t *data, size_t length);
