@@ -182,7 +182,7 @@ public struct ServerConnection: Sendable, Codable {
 
     // ---- from the owner ----
 
-    /// nil if the call has ended meanwhile (its `.callEnded` has been returned before): whatever was reserved for it is free again.
+    /// nil if the call has ended meanwhile: its `.callEnded` has been returned, maybe later in the batch that brought its `.openCall`.
     /// `callID` must not name another call of the gateway.
     public mutating func acceptCall(_ handle: CallHandle, callID: UInt16, connectSpeed: UInt32? = nil) -> [Action]? {
         guard case .established(var connection) = state, var call = connection.calls[handle], case .waitingForOwner = call.phase,
