@@ -36,7 +36,6 @@ struct CCPPolicy: OptionPolicy {
         rejected = false
         refused = false
         receive = nil
-        transmit = nil
     }
 
     /// One strength, the best allowed: an acknowledged request has to name exactly one (RFC 3078 section 2.1).

@@ -31,7 +31,6 @@ struct IPCPPolicy: OptionPolicy {
     mutating func restart(random: inout RandomSource) {
         asksAddress = true
         local = nil
-        peer = nil
         nameServers = [:]
         asksCompression = false
         switch configuration.role {

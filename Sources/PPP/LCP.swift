@@ -102,13 +102,15 @@ struct LCPPolicy: OptionPolicy {
                 }
             case LCPOption.magicNumber:
                 guard let value = option.uint32 else { refused.append(option); continue }
-                // Our own number: the line may be looped. Zero is not allowed (RFC 1661 section 6.4).
-                if value == 0 || value == magic {
-                    if value != 0 { loops += 1 }
-                    wanted.append(ConfigurationOption(type: LCPOption.magicNumber, Self.newMagic(&random)))
-                } else {
-                    loops = 0
+                let other = ConfigurationOption(type: LCPOption.magicNumber, Self.newMagic(&random))
+                // Our own number: the line may be looped, and then the other options are ours as well (RFC 1661 section 6.4).
+                if value != 0, value == magic {
+                    loops += 1
+                    return .nak([other])
                 }
+                loops = 0
+                // Zero is not allowed.
+                if value == 0 { wanted.append(other) }
                 peerMagic = value
             case LCPOption.protocolFieldCompression:
                 if option.data.isEmpty { pfc = true } else { refused.append(option) }

@@ -3,7 +3,8 @@ import Addresses
 /// What one protocol wants and takes: the part of LCP, CCP and IPCP that differs.
 protocol OptionPolicy: Sendable {
     static var number: UInt16 { get }
-    /// A negotiation begins anew: forget what the last one learnt about our own request.
+    /// A negotiation begins anew: forget what the last one learnt about our own request. The peer's request, which may have
+    /// been judged just before, stays as it is.
     mutating func restart(random: inout RandomSource)
     /// The options of our next Configure-Request.
     func request() -> [ConfigurationOption]
