@@ -78,6 +78,8 @@ public struct UserAttributes: Sendable, Equatable {
     }
 
     /// The one address this user always gets.
+    // Never inlined: Swift 6.3.1's optimizer (CopyPropagation) ends a borrow too early where it is, and stops with an ownership error.
+    @inline(never)
     public var staticAddress: IPAddress? {
         if case .fixed(let address) = address { address } else { nil }
     }

@@ -45,6 +45,12 @@ public struct UserDirectory: Sendable, Equatable {
             }
         }
 
+        /// Where it was written makes no difference: a line that moved is the same entry.
+        public static func == (left: Entry, right: Entry) -> Bool {
+            (left.name, left.server) == (right.name, right.server) && left.ntHashes == right.ntHashes
+                && left.attributes == right.attributes
+        }
+
         /// For messages.
         public var displayName: String { name.map(printableUserName) ?? "*" }
     }

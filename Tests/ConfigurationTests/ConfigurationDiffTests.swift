@@ -1,0 +1,57 @@
+import Testing
+
+@testable import Settings
+
+@Suite struct ConfigurationDiffTests {
+    private func diff(_ change: (inout Sample) -> Void) throws -> ConfigurationDiff {
+        let old = Sample()
+        var new = old
+        change(&new)
+        return CausewayConfiguration.diff(try old.parse(), try new.parse())
+    }
+
+    @Test func nothingChanged() throws { #expect(try diff { _ in }.isEmpty) }
+
+    @Test func layoutIsNoChange() throws { #expect(try diff { $0.top = "# a comment\n\n" }.isEmpty) }
+
+    @Test(arguments: [
+        ("[ppp]\nmru = 1300\n", "ppp.mru"), ("[pptp]\nmax-connections = 5\n", "pptp.max-connections"),
+        ("[encryption]\nstateful = true\n", "encryption.stateful"), ("[authentication]\nmax-retries = 1\n", "authentication.max-retries"),
+        ("[[user]]\nname = \"u\"\npassword = \"x\"\n", "user"), ("[data-path]\nallow-address-change = true\n", "data-path.allow-address-change"),
+    ])
+    func live(text: String, key: String) throws {
+        let diff = try diff { $0.rest = text }
+        #expect(diff.live == [key] && diff.needsRestart.isEmpty)
+    }
+
+    @Test(arguments: [
+        ("[data-path]\nworkers = 3\n", "data-path.workers"), ("[control]\nsocket = \"/x\"\n", "control.socket"),
+        ("[data-path]\nreturn-table = 7\n", "data-path.return-table"),
+    ])
+    func needsRestart(text: String, key: String) throws {
+        let diff = try diff { $0.rest = text }
+        #expect(diff.live.isEmpty && diff.needsRestart == [key])
+    }
+
+    @Test func listeners() throws {
+        #expect(try diff { $0.listen += "port = 1724\n" }.needsRestart == ["listen"])
+        let moved = try diff {
+            $0.pool = $0.pool.replacing("\"users\"", with: "\"people\"")
+        }
+        #expect(moved.live == ["listen.pool", "pool"] && moved.needsRestart.isEmpty)
+    }
+
+    @Test func tunnels() throws {
+        #expect(try diff { $0.tunnel += "mtu = 1300\n" }.live == ["tunnel \"hub\".mtu"])
+        #expect(try diff { $0.peer += "persistent-keepalive = 5\n" }.live == ["tunnel \"hub\".peer"])
+        #expect(try diff { $0.tunnel = $0.tunnel.replacing("cw-hub", with: "cw-1") }.needsRestart == ["tunnel \"hub\".interface"])
+        #expect(try diff { $0.files["/key"] = Sample.otherPublicKey }.live == ["tunnel \"hub\".private-key-file"])
+        #expect(try diff { $0.tunnel = $0.tunnel.replacing("\"hub\"", with: "\"hub2\"") }.needsRestart == ["tunnel"])
+    }
+
+    @Test func secretsFiles() throws {
+        #expect(try diff { $0.files["/etc/causeway/chap-secrets"] = "ann * other *\n" }.live == ["user"])
+        // A line that moved is not another user.
+        #expect(try diff { $0.files["/etc/causeway/chap-secrets"] = "# a comment\nann * pw *\n" }.isEmpty)
+    }
+}
