@@ -209,7 +209,6 @@ void cw_engine_session_counters(cw_engine *engine, const uint64_t *sessions, siz
         // Until the worker has opened the session the slot is somebody else's, and this one has counted nothing.
         if (shown == NULL || atomic_load_explicit(&shown->handle, memory_order_acquire) != sessions[i]) continue;
         cw_counters_load(shown->counters, &out[i]);
-        atomic_thread_fence(memory_order_acquire);
         if (atomic_load_explicit(&shown->handle, memory_order_relaxed) != sessions[i]) memset(&out[i], 0, sizeof out[i]);
     }
 }

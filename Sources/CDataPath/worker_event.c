@@ -102,7 +102,7 @@ void cw_counters_publish(_Atomic uint64_t *shown, const cw_counters *live) {
 
 void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out) {
     uint64_t *words = (uint64_t *)out;
-    for (size_t i = 0; i < sizeof *out / sizeof *words; i++) words[i] = atomic_load_explicit(&shown[i], memory_order_relaxed);
+    for (size_t i = 0; i < sizeof *out / sizeof *words; i++) words[i] = atomic_load_explicit(&shown[i], memory_order_acquire); // what is read afterwards is newer
 }
 
 void cw_worker_publish(cw_worker *worker) {
