@@ -25,10 +25,10 @@ connect() {
     pppd unit "$unit" pty "pptp $gateway --nolaunchpppd ${BIND:+--localbind $BIND} --loglevel 1" nodetach noauth user "$user" password "$password" \
         remotename causeway noipdefault nodefaultroute refuse-pap refuse-chap refuse-mschap refuse-eap \
         lcp-echo-interval 10 lcp-echo-failure 4 mru 1400 mtu 1396 debug logfile "$OUT/pppd-$unit.log" "$@" >/dev/null 2>&1 &
-    pppds[unit]=$!
+    pppds[$unit]=$!
 }
 up() { ip -4 -o addr show dev "ppp$1" 2>/dev/null | grep -q inet; }
-gone() { ! kill -0 "${pppds[$1]}" 2>/dev/null; }
+gone() { [ -n "${pppds[$1]}" ] && ! kill -0 "${pppds[$1]}" 2>/dev/null; }
 address() { ip -4 -o addr show dev "ppp$1" | sed -n 's/.*inet \([0-9.]*\).*/\1/p'; }
 ping_hub() { ping -n -q -c "${2:-5}" -i 0.2 -W 2 -I "ppp$1" $hub | tee /tmp/ping; grep -q ' 0% packet loss' /tmp/ping; }
 hang_up() { kill -TERM "${pppds[$1]}"; wait_until 8 gone "$1"; }
@@ -118,6 +118,6 @@ eight)
     for n in 1 2 3 4 5 6 7 8; do expect "user$n hung up" wait_until 10 gone $n; done
     ;;
 esac
-[ $failures = 0 ] || tail -15 "$OUT"/pppd-*.log
+[ $failures = 0 ] || tail -q -n 15 "$OUT"/pppd-*.log
 told "end: $failures wrong"
 exit $((failures > 0))
