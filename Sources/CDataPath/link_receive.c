@@ -48,6 +48,7 @@ static void hold(cw_link *link, cw_link_output *output, cw_buffer *buffer) {
     while (*at != NULL && !goes_before(buffer->sequence, (*at)->sequence)) at = &(*at)->next;
     // Nothing waits longer because something came in front of it: the first of the list has the earliest deadline.
     buffer->arrived = *at != NULL ? (*at)->arrived : output->now;
+    if (*at != NULL) link->counters->reordered++;
     buffer->next = *at;
     *at = buffer;
     link->held_count++;
