@@ -17,6 +17,15 @@ public struct SessionMapper: Sendable {
         reserve(reservations)
     }
 
+    /// Takes other pools. One that did not change keeps its memory of who had which address; open sessions keep theirs in any case.
+    public mutating func replace(pools new: [AddressPool]) {
+        pools = Dictionary(
+            new.map { pool in
+                let known = pools[pool.name]
+                return (pool.name, known?.ranges == pool.ranges && known?.gateway == pool.gateway ? known! : pool)
+            }, uniquingKeysWith: { first, _ in first })
+    }
+
     /// Replaces the static addresses and prefixes that belong to users. Open sessions keep what they have.
     public mutating func reserve(_ reservations: [Reservation]) {
         reserved = Dictionary(
@@ -48,6 +57,7 @@ public struct SessionMapper: Sendable {
                     for: login.user,
                     where: { candidate in
                         occupied.overlap(with: IPPrefix(candidate)) == nil
+                            && (login.allowed?.contains { $0.contains(candidate) } ?? true)
                             && !login.prefixes.contains { $0.contains(candidate) }
                             && (reserved[IPPrefix(candidate)] ?? login.user) == login.user
                     })
@@ -93,6 +103,8 @@ public struct Login: Sendable {
     public var staticAddress: IPAddress?
     /// Networks behind the user's router.
     public var prefixes: [IPPrefix]
+    /// Only addresses of the pool in one of these; nil: any.
+    public var allowed: [IPPrefix]?
 
     public init(user: String, pool: String, tunnel: String, staticAddress: IPAddress? = nil, prefixes: [IPPrefix] = []) {
         self.user = user

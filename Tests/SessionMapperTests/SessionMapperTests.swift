@@ -98,6 +98,26 @@ private func login(_ user: String, address: String? = nil, prefixes: [String] = 
         _ = try mapper.admit(login("c", prefixes: ["192.168.2.0/24"]), session: 3).get()
     }
 
+    @Test func otherPoolsAreTakenWhileSessionsLive() throws {
+        var mapper = mapper()
+        _ = try mapper.admit(login("a"), session: 1).get()
+        mapper.replace(pools: [pool("10.8.0.10", "10.8.0.11")])
+        #expect(try mapper.admit(login("b"), session: 2).get().address == address("10.8.0.11"))
+        #expect(mapper.admit(login("c"), session: 3) == .failure(.poolExhausted("office")))
+        mapper.release(1)
+        #expect(try mapper.admit(login("c"), session: 4).get().address == address("10.8.0.10"))
+        #expect(mapper.admit(login("d"), session: 5) == .failure(.poolExhausted("office")))
+    }
+
+    @Test func anEntryMayAllowOnlyPartOfAPool() throws {
+        var mapper = mapper()
+        var login = login("a")
+        login.allowed = [prefix("10.8.0.12/32")]
+        #expect(try mapper.admit(login, session: 1).get().address == address("10.8.0.12"))
+        login.allowed = [prefix("172.16.0.0/12")]
+        #expect(mapper.admit(login, session: 2) == .failure(.poolExhausted("office")))
+    }
+
     @Test func unknownNamesAreNamed() {
         var mapper = mapper()
         #expect(mapper.admit(Login(user: "a", pool: "x", tunnel: "hub"), session: 1) == .failure(.unknownPool("x")))

@@ -1,0 +1,139 @@
+import Addresses
+import Authentication
+import DataPath
+import Foundation
+import PPP
+import PPTP
+import SessionMapper
+import Settings
+
+// What the configuration's words mean to each part.
+
+extension CausewayConfiguration {
+    /// One worker for each processor unless the configuration says how many.
+    var workerCount: Int { dataPath.workers > 0 ? dataPath.workers : max(1, min(64, ProcessInfo.processInfo.activeProcessorCount)) }
+
+    var admission: AdmissionLimits.Configuration {
+        var limits = AdmissionLimits.Configuration()
+        limits.connections = pptp.maxConnections
+        limits.connectionsPerSource = pptp.maxConnectionsPerSource
+        limits.halfOpen = pptp.maxHalfOpen
+        limits.halfOpenPerSource = pptp.maxHalfOpenPerSource
+        limits.calls = dataPath.maxSessions
+        limits.callsPerConnection = pptp.maxCallsPerConnection
+        limits.callsPerSource = dataPath.maxSessions
+        limits.unauthenticated = pptp.maxUnauthenticated
+        limits.unauthenticatedPerSource = pptp.maxUnauthenticatedPerSource
+        limits.attemptsPerSecondPerSource = Double(pptp.connectsPerSecondPerSource)
+        limits.attemptBurstPerSource = Double(pptp.connectsPerSecondPerSource) * 2
+        return limits
+    }
+
+    var control: ServerConnection.Configuration {
+        var control = ServerConnection.Configuration()
+        control.hostName = pptp.hostName
+        control.maximumCalls = pptp.maxCallsPerConnection
+        control.startTimeout = pptp.startTimeout
+        control.echoInterval = pptp.echoInterval
+        control.echoTimeout = pptp.echoTimeout
+        control.idleTimeout = pptp.idleConnectionTimeout
+        control.stopTimeout = pptp.stopTimeout
+        return control
+    }
+
+    var link: PPPConfiguration {
+        var link = PPPConfiguration(role: .server)
+        link.lcp.mru = UInt16(ppp.mru)
+        link.challengeName = authentication.serverName
+        link.authenticationAttempts = authentication.maxRetries + 1
+        link.rechallengeInterval = ppp.rechallengeInterval > .zero ? ppp.rechallengeInterval : nil
+        link.echoInterval = ppp.echoInterval > .zero ? ppp.echoInterval : nil
+        link.echoFailures = ppp.echoFailures
+        link.authenticationTimeout = pptp.authenticationTimeout
+        link.negotiationTimeout = pptp.negotiationTimeout
+        var strengths = MPPEStrengths()
+        for bits in encryption.strengths {
+            strengths.insert(bits == 128 ? .bits128 : bits == 56 ? .bits56 : .bits40)
+        }
+        link.encryption = EncryptionPolicy(
+            mode: encryption.required ? .required : .optional, strengths: strengths, allowsStateful: encryption.stateful)
+        return link
+    }
+
+    var engine: EngineConfiguration {
+        var engine = EngineConfiguration(role: .gateway, interface: dataPath.interface)
+        engine.workers = workerCount
+        // A session that ends keeps its place until the workers have confirmed it.
+        engine.sessionCapacity = min(65_535, dataPath.maxSessions + 256)
+        engine.batchSize = dataPath.batch
+        engine.reorderPackets = dataPath.reorderPackets
+        engine.reorderMicroseconds = dataPath.reorderTime.microseconds
+        engine.acknowledgeMicroseconds = dataPath.ackDelay.microseconds
+        engine.allowUserToUser = dataPath.allowUserToUser
+        engine.allowLocalDestinations = dataPath.allowGateway
+        return engine
+    }
+
+    var addressPools: [AddressPool] {
+        pools.map { pool in
+            AddressPool(name: pool.name, gateway: pool.gateway, ranges: pool.ranges.map { $0.first...$0.last })
+        }
+    }
+
+    /// Static addresses and prefixes of users: nobody else gets them while their user is away.
+    var reservations: [Reservation] {
+        users.entries.compactMap { entry in
+            let prefixes = entry.attributes.reservedPrefixes
+            return prefixes.isEmpty ? nil : Reservation(user: entry.displayName, prefixes: prefixes)
+        }
+    }
+
+    /// Every inner prefix that may appear as a source in this tunnel: pools, their gateways, static addresses, users' networks.
+    func innerPrefixes(ofTunnel name: String) -> [IPPrefix] {
+        var found: Set<IPPrefix> = []
+        let listening = listeners.filter { $0.tunnel == name }
+        for pool in pools where listening.contains(where: { $0.pool == pool.name }) || users(in: name).contains(where: { $0.pool == pool.name }) {
+            found.insert(IPPrefix(pool.gateway))
+            for range in pool.ranges { found.formUnion(range.prefixes) }
+        }
+        for attributes in users(in: name) { found.formUnion(attributes.reservedPrefixes) }
+        return found.filter { prefix in !found.contains { $0 != prefix && $0.contains(prefix) } }.sorted()
+    }
+
+    /// Users whose traffic may go through this tunnel: those who name it, and, where it is a listener's, those who name none.
+    private func users(in tunnel: String) -> [UserAttributes] {
+        let isDefault = listeners.contains { $0.tunnel == tunnel }
+        return users.entries.map(\.attributes).filter { $0.tunnel == tunnel || ($0.tunnel == nil && isDefault) }
+    }
+}
+
+extension UserAttributes {
+    fileprivate var reservedPrefixes: [IPPrefix] { (staticAddress.map { [IPPrefix($0)] } ?? []) + prefixes }
+}
+
+extension AddressRange {
+    /// The fewest prefixes that cover exactly this range.
+    var prefixes: [IPPrefix] {
+        var result: [IPPrefix] = []
+        var start: IPAddress? = first
+        while let from = start, from <= last {
+            var length = from.family.bitCount
+            while length > 0, let wider = IPPrefix(from, length: length - 1), wider.last <= last { length -= 1 }
+            let prefix = IPPrefix(from, length: length)!
+            result.append(prefix)
+            start = prefix.last.advanced(by: 1)
+        }
+        return result
+    }
+}
+
+extension Duration {
+    var microseconds: Int {
+        let (seconds, attoseconds) = components
+        return Int(seconds) * 1_000_000 + Int(attoseconds / 1_000_000_000_000)
+    }
+    var seconds: Double {
+        let (seconds, attoseconds) = components
+        return Double(seconds) + Double(attoseconds) / 1e18
+    }
+}

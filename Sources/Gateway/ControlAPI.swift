@@ -1,0 +1,75 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+import ServiceLifecycle
+
+/// What the control socket can ask of the running gateway.
+protocol Operations: Sendable {
+    func status() async -> StatusView
+    func sessions() async -> [SessionView]
+    func tunnels() async -> [TunnelView]
+    func disconnect(session id: UInt64) async -> Bool
+    func disconnect(user: String) async -> [UInt64]
+    func reload() async throws -> ReloadView
+}
+
+/// HTTP/JSON on a Unix socket (mode 0600). Paths carry their version; what is in /v1 stays as it is.
+///
+///     GET    /v1/status
+///     GET    /v1/sessions            ?user=NAME
+///     GET    /v1/sessions/{id}
+///     DELETE /v1/sessions/{id}
+///     DELETE /v1/users/{name}/sessions
+///     GET    /v1/tunnels
+///     POST   /v1/reload
+///
+/// Errors are `{"error": {"message": …}}` with a 4xx or 5xx status.
+struct ControlAPI {
+    static func router(_ operations: any Operations) -> Router<BasicRequestContext> {
+        let router = Router()
+        let v1 = router.group("v1")
+        v1.get("status") { _, _ in try Self.json(await operations.status()) }
+        v1.get("tunnels") { _, _ in try Self.json(await operations.tunnels()) }
+        v1.get("sessions") { request, _ in
+            let user = request.uri.queryParameters["user"].map(String.init)
+            return try Self.json(await operations.sessions().filter { user == nil || $0.user == user })
+        }
+        v1.get("sessions/:id") { _, context in
+            let id = try context.parameters.require("id", as: UInt64.self)
+            guard let session = await operations.sessions().first(where: { $0.id == id }) else { throw Self.noSession(id) }
+            return try Self.json(session)
+        }
+        v1.delete("sessions/:id") { _, context in
+            let id = try context.parameters.require("id", as: UInt64.self)
+            guard await operations.disconnect(session: id) else { throw Self.noSession(id) }
+            return try Self.json(["disconnected": [id]])
+        }
+        v1.delete("users/:name/sessions") { _, context in
+            let name = try context.parameters.require("name")
+            let decoded = name.removingPercentEncoding ?? name
+            let ended = await operations.disconnect(user: decoded)
+            guard !ended.isEmpty else { throw HTTPError(.notFound, message: "user \"\(decoded)\" has no session") }
+            return try Self.json(["disconnected": ended])
+        }
+        v1.post("reload") { _, _ in
+            do {
+                return try Self.json(try await operations.reload())
+            } catch {
+                throw HTTPError(.unprocessableContent, message: "\(error)")
+            }
+        }
+        return router
+    }
+
+    private static func noSession(_ id: UInt64) -> HTTPError { HTTPError(.notFound, message: "no session \(id)") }
+
+    static func json(_ value: some Encodable) throws -> Response {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        encoder.dateEncodingStrategy = .iso8601
+        return Response(
+            status: .ok, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: ByteBuffer(bytes: try encoder.encode(value))))
+    }
+}

@@ -1,0 +1,112 @@
+import Foundation
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// Asks the running gateway over its control socket. One request for each connection.
+public struct ControlClient: Sendable {
+    public let socketPath: String
+
+    public init(socketPath: String) { self.socketPath = socketPath }
+
+    public func get<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) async throws -> Value {
+        try Self.decode(await request(.GET, path), type)
+    }
+    public func delete<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) async throws -> Value {
+        try Self.decode(await request(.DELETE, path), type)
+    }
+    public func post<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) async throws -> Value {
+        try Self.decode(await request(.POST, path), type)
+    }
+
+    private static func decode<Value: Decodable>(_ data: Data, _ type: Value.Type) throws -> Value {
+        let decoder = JSONDecoder()
+        decoder.dateDecodingStrategy = .iso8601
+        do { return try decoder.decode(type, from: data) } catch {
+            throw ControlError.failed("the gateway's answer cannot be read (is it another version?): \(error)")
+        }
+    }
+
+    /// The body of a 200; anything else is an error with the gateway's words.
+    func request(_ method: HTTPMethod, _ path: String) async throws -> Data {
+        let channel: any Channel
+        let promise = MultiThreadedEventLoopGroup.singleton.any().makePromise(of: (HTTPResponseStatus, Data).self)
+        do {
+            channel = try await ClientBootstrap(group: promise.futureResult.eventLoop)
+                .connectTimeout(.seconds(5))
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHTTPClientHandlers()
+                        try channel.pipeline.syncOperations.addHandler(ResponseCollector(promise: promise))
+                    }
+                }
+                .connect(unixDomainSocketPath: socketPath).get()
+        } catch {
+            promise.fail(error)
+            throw ControlError.unreachable(socketPath, error)
+        }
+        let head = HTTPRequestHead(
+            version: .http1_1, method: method, uri: path, headers: ["host": "causeway", "connection": "close", "content-length": "0"])
+        channel.write(HTTPClientRequestPart.head(head), promise: nil)
+        channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
+        let timeout = channel.eventLoop.scheduleTask(in: .seconds(30)) { promise.fail(ControlError.failed("no answer within 30 s")) }
+        defer {
+            timeout.cancel()
+            channel.close(promise: nil)
+        }
+        let (status, body) = try await promise.futureResult.get()
+        guard status == .ok else {
+            struct Failure: Decodable {
+                struct Inner: Decodable { var message: String }
+                var error: Inner
+            }
+            let message = (try? JSONDecoder().decode(Failure.self, from: body))?.error.message ?? "\(status)"
+            throw status == .notFound ? ControlError.notFound(message) : ControlError.failed(message)
+        }
+        return body
+    }
+}
+
+public enum ControlError: Error, CustomStringConvertible {
+    case unreachable(String, any Error)
+    case notFound(String)
+    case failed(String)
+
+    public var description: String {
+        switch self {
+        case .unreachable(let path, let error):
+            if let error = error as? IOError, error.errnoCode == EACCES {
+                return "may not open the control socket \(path): run this as root or as the gateway's user"
+            }
+            return "cannot reach the gateway at \(path): is it running? (see: systemctl status causeway; --socket names another path)"
+        case .notFound(let text), .failed(let text): return text
+        }
+    }
+}
+
+private final class ResponseCollector: ChannelInboundHandler {
+    typealias InboundIn = HTTPClientResponsePart
+
+    private let promise: EventLoopPromise<(HTTPResponseStatus, Data)>
+    private var status: HTTPResponseStatus?
+    private var body = Data()
+
+    init(promise: EventLoopPromise<(HTTPResponseStatus, Data)>) { self.promise = promise }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head): status = head.status
+        case .body(let buffer): body.append(contentsOf: buffer.readableBytesView)
+        case .end: if let status { promise.succeed((status, body)) }
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        promise.fail(ControlError.failed("the gateway closed the connection without an answer"))
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        promise.fail(error)
+        context.close(promise: nil)
+    }
+}

@@ -1,0 +1,71 @@
+import Addresses
+import Authentication
+import DataPath
+import Foundation
+import NIOCore
+import PPP
+import PPTP
+import SessionMapper
+import Settings
+
+/// One PPTP call as the gateway sees it: the PPP link inside, the call IDs around, the user behind.
+struct LegacySession {
+    /// Where the session stands; a session is in the table until the data path has confirmed its end.
+    enum Phase: String, Codable, Sendable {
+        case negotiating, authenticated, open, ending
+    }
+
+    /// The handle in the data path and in every listing; never used twice by one process.
+    let id: UInt64
+    let connection: ConnectionID
+    let call: CallHandle
+    let ticket: AdmissionLimits.CallTicket
+    let callID: UInt16
+    let peerCallID: UInt16
+    let listener: CausewayConfiguration.Listener
+    let clientAddress: IPAddress
+    let localAddress: IPAddress
+    let identity: PeerIdentity?
+    let startedAt: Date
+    let started: ContinuousClock.Instant
+
+    var ppp: PPPSession
+    var timer: Scheduled<Void>?
+    var timerDeadline: ContinuousClock.Instant?
+    var phase = Phase.negotiating
+    /// Set by the log-in; the name of the user's entry, not what the client typed.
+    var user: String?
+    var attributes = UserAttributes()
+    var flags: SessionFlags
+    var peerMRU: UInt16 = 1500
+    var assignment: Assignment?
+    var mtu: UInt16?
+    var receiveEncryption: MPPEParameters?
+    var transmitEncryption: MPPEParameters?
+    /// The PPTP side knows that the call is over: no more notice is due.
+    var callIsOver = false
+
+    /// For log lines: who and from where.
+    var label: String { "\(user.map { "user \"\($0)\"" } ?? "unauthenticated client") at \(clientAddress) (session \(id), call \(callID))" }
+
+    var encryption: String {
+        guard let receive = receiveEncryption, let transmit = transmitEncryption else { return "none" }
+        let mode = receive.stateless && transmit.stateless ? "stateless" : receive.stateless || transmit.stateless ? "mixed" : "stateful"
+        return "MPPE-\(receive.bits) \(mode)"
+    }
+}
+
+/// One PPTP control connection (TCP).
+struct ControlConnection {
+    let channel: any Channel
+    let listener: CausewayConfiguration.Listener
+    let remote: IPAddress
+    let local: IPAddress
+    let ticket: AdmissionLimits.ConnectionTicket
+    var state: ServerConnection
+    var timer: Scheduled<Void>?
+    var timerDeadline: ContinuousClock.Instant?
+    var sessions: [CallHandle: UInt64] = [:]
+}
+
+struct ConnectionID: Hashable, Sendable { let number: UInt64 }

@@ -1,0 +1,95 @@
+import Addresses
+import Authentication
+import DataPath
+import Foundation
+import PPTP
+import SessionMapper
+import Settings
+
+extension SessionController {
+    /// All sessions, oldest first, with the counters of this moment.
+    public func list() -> [SessionView] {
+        let all = sessions.values.sorted { $0.id < $1.id }
+        let counters = engine?.counters(of: all.map(\.id)) ?? []
+        return zip(all, counters).map { view(of: $0, $1 ?? Counters()) }
+    }
+
+    private func view(of session: LegacySession, _ counters: Counters) -> SessionView {
+        SessionView(
+            id: session.id, user: session.user, state: session.phase.rawValue, clientAddress: session.clientAddress,
+            gatewayAddress: session.localAddress, callID: session.callID, peerCallID: session.peerCallID,
+            innerAddress: session.assignment?.address, prefixes: Array(session.assignment?.prefixes.dropFirst() ?? []),
+            tunnel: session.assignment?.tunnel, encryption: session.encryption, mtu: session.mtu, startedAt: session.startedAt,
+            uptimeSeconds: Int(session.started.duration(to: .now).seconds), clientHostName: session.identity?.hostName,
+            clientVendor: session.identity?.vendor, clientFirmware: session.identity?.firmware, packetsIn: counters.packetsIn,
+            bytesIn: counters.bytesIn, packetsOut: counters.packetsOut, bytesOut: counters.bytesOut, reordered: counters.reordered,
+            lost: counters.lost, drops: counters.drops)
+    }
+
+    /// Everything but the tunnels, which the caller adds.
+    public func status(version: String, tunnels: [TunnelView]) -> StatusView {
+        StatusView(
+            version: version, instance: configuration.instance, startedAt: startedAt, workers: configuration.workerCount,
+            instructionSet: engine?.instructionSet ?? "", controlConnections: connections.count, sessions: sessions.count,
+            openSessions: sessions.values.count { $0.phase == .open }, endedSessions: endedSessions, failedLogins: failedLogins,
+            control: Dictionary(uniqueKeysWithValues: controlCounts.map { ($0.rawValue, $1) }),
+            refused: Dictionary(uniqueKeysWithValues: refusedConnections.map { ($0.rawValue, $1) }), drops: engine?.totals().drops ?? [:],
+            tunnels: tunnels)
+    }
+
+    /// Ends one session in order. False if there is none.
+    public func disconnect(session id: UInt64) -> Bool {
+        guard let session = sessions[id], session.phase != .ending else { return false }
+        end(id, because: "disconnected by the administrator")
+        return true
+    }
+
+    /// Ends all sessions of a user in order. Returns their ids.
+    public func disconnect(user: String) -> [UInt64] {
+        let ids = sessions.values.filter { $0.user == user && $0.phase != .ending }.map(\.id).sorted()
+        for id in ids { end(id, because: "disconnected by the administrator") }
+        return ids
+    }
+
+    // MARK: From the tunnel side
+
+    public func setTunnel(_ index: UInt32, mtu: UInt16, up: Bool) {
+        submit(Command(0, .tunnel(index: index, mtu: mtu, up: up)))
+    }
+
+    public func setLocalAddresses(_ addresses: [IPAddress]) {
+        submit(Command(0, .localAddresses(addresses)))
+    }
+
+    /// Takes what can change while sessions live. Deadlines and limits hold for new connections, PPP options for new calls.
+    public func adopt(_ new: CausewayConfiguration) {
+        configuration = new
+        limits.configuration = new.admission
+        mapper.replace(pools: new.addressPools)
+        mapper.reserve(new.reservations)
+    }
+
+    // MARK: Shutdown
+
+    /// Clears every call in order (LCP Terminate, Call-Disconnect-Notify, Stop-Control-Connection-Request), then closes what is left
+    /// after `pptp.stop-timeout`.
+    public func shutdown() async {
+        isShuttingDown = true
+        let deadline = ContinuousClock.now + configuration.pptp.stopTimeout
+        logger.info("shutting down: \(sessions.count) sessions, \(connections.count) control connections")
+        for id in sessions.keys.sorted() { end(id, because: "the gateway is shutting down") }
+        await wait(until: deadline) { sessions.values.allSatisfy { $0.phase == .ending } }
+        for id in sessions.keys.sorted() { finish(id, because: "the gateway is shutting down") }
+        for id in connections.keys { perform(id) { $0.shutdown(now: .now) } }
+        await wait(until: ContinuousClock.now + configuration.pptp.stopTimeout) { connections.isEmpty && sessions.isEmpty }
+        for connection in connections.values {
+            connection.timer?.cancel()
+            connection.channel.close(mode: .all, promise: nil)
+        }
+        connections = [:]
+    }
+
+    private func wait(until deadline: ContinuousClock.Instant, _ done: () -> Bool) async {
+        while !done(), ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(20)) }
+    }
+}

@@ -1,0 +1,262 @@
+import Addresses
+import Authentication
+import DataPath
+import Foundation
+import PPP
+import PPTP
+import SessionMapper
+import Settings
+
+extension SessionController {
+    /// Feeds the link's state machine, carries out what it says, and arms its timer.
+    func step(_ id: UInt64, _ body: (inout PPPSession) -> [PPPAction]) {
+        guard sessions[id] != nil, sessions[id]?.phase != .ending else { return }
+        let actions = body(&sessions[id]!.ppp)
+        carryOut(actions, for: id)
+        armTimer(of: id)
+    }
+
+    private func armTimer(of id: UInt64) {
+        guard let session = sessions[id] else { return }
+        let deadline = session.phase == .ending ? nil : session.ppp.deadline
+        guard deadline != session.timerDeadline else { return }
+        session.timer?.cancel()
+        sessions[id]?.timerDeadline = deadline
+        sessions[id]?.timer = deadline.map { deadline in
+            schedule(at: deadline) { controller in
+                controller.sessions[id]?.timerDeadline = nil
+                controller.step(id) { $0.timer(now: .now) }
+            }
+        }
+    }
+
+    private func carryOut(_ actions: [PPPAction], for id: UInt64) {
+        for action in actions {
+            guard let session = sessions[id], session.phase != .ending else { return }
+            switch action {
+            case .send(let number, let payload):
+                submit(Command(id, .inject(protocol: number, payload: payload)))
+            case .authenticate(let credentials): authenticate(credentials, session)
+            case .challenged, .verify: break  // The client's role; a server link never says so.
+            case .allocateAddress: allocateAddress(session)
+            case .linkOptions(let options): apply(options, to: id)
+            case .setKey(let direction, let parameters): setKey(direction, parameters, for: id)
+            case .networkUp(let network): networkUp(network, session)
+            case .networkDown:
+                submit(Command(id, .unbind))
+                sessions[id]?.phase = .authenticated
+                logger.info("\(session.label): network down, negotiating again")
+            case .authenticationSucceeded:
+                limits.callAuthenticated(session.ticket)
+                if session.phase == .negotiating { sessions[id]?.phase = .authenticated }
+                logger.info("\(session.label): authenticated")
+            case .authenticationFailed(let failure):
+                failedLogins += 1
+                logger.notice(
+                    "log-in of user \"\(printable(failure.userName))\" from \(session.clientAddress) refused with code \(failure.code)\(failure.mayRetry ? ", may retry" : "")"
+                )
+            case .note(let note): logger.debug("session \(id): \(note)")
+            case .terminated(let reason): finish(id, because: Self.text(of: reason))
+            }
+        }
+    }
+
+    // MARK: Log-in
+
+    private func authenticate(_ credentials: PPPCredentials, _ session: LegacySession) {
+        guard case .msCHAPv2(let response) = credentials else { return }
+        let request = AuthenticationRequest(
+            userName: response.userName, source: session.clientAddress, serverName: configuration.authentication.serverName,
+            proof: .msCHAPv2(
+                identifier: response.identifier, authenticatorChallenge: response.authenticatorChallenge,
+                peerChallenge: response.peerChallenge, ntResponse: response.ntResponse))
+        let id = session.id
+        Task {
+            let result = await authenticator.authenticate(request)
+            judged(result, request.userName, identifier: response.identifier, session: id)
+        }
+    }
+
+    private func judged(_ result: AuthenticationResult, _ presented: String, identifier: UInt8, session id: UInt64) {
+        guard let session = sessions[id] else { return }
+        switch result {
+        case .reject(let rejection):
+            logger.debug("log-in of \"\(presented)\" from \(session.clientAddress): \(rejection.reason)")
+            step(id) {
+                $0.authenticated(
+                    identifier: identifier, .reject(code: rejection.code.rawValue, retry: rejection.retry, message: rejection.message),
+                    now: .now)
+            }
+        case .accept(let user):
+            // A re-challenge that another user answers would move an open session to somebody else.
+            if let known = session.user, known != user.name {
+                logger.warning("\(session.label): answered a new challenge as \"\(user.name)\"; refused")
+                return step(id) {
+                    $0.authenticated(
+                        identifier: identifier, .reject(code: 691, retry: false, message: "Authentication failed"), now: .now)
+                }
+            }
+            switch admission(of: user.name, session: id) {
+            case .refused:
+                logger.notice("log-in of user \"\(user.name)\" from \(session.clientAddress) refused: already connected")
+                return step(id) {
+                    $0.authenticated(
+                        identifier: identifier, .reject(code: 649, retry: false, message: "Already connected"), now: .now)
+                }
+            case .replaces(let older):
+                for other in older {
+                    logger.notice("\(sessions[other]?.label ?? ""): replaced by a new log-in from \(session.clientAddress)")
+                    // At once: the new log-in may need the same address.
+                    end(other, because: "replaced by a new log-in")
+                    finish(other, because: "replaced by a new log-in")
+                }
+            case .admitted: break
+            }
+            sessions[id]?.user = user.name
+            sessions[id]?.attributes = user.attributes
+            let keys = MPPEStartKeys(send: user.sendStartKey, receive: user.receiveStartKey)
+            step(id) {
+                $0.authenticated(
+                    identifier: identifier, .accept(authenticatorResponse: user.successMessage, keys: keys), now: .now)
+            }
+        }
+    }
+
+    private enum Admission {
+        case admitted, refused
+        case replaces([UInt64])
+    }
+
+    private func admission(of user: String, session id: UInt64) -> Admission {
+        let others = sessions.values.filter { $0.user == user && $0.id != id && $0.phase != .ending }.map(\.id)
+        guard !others.isEmpty, sessions[id]?.user == nil else { return .admitted }
+        switch configuration.authentication.whenConnected {
+        case .allow: return .admitted
+        case .refuse: return .refused
+        case .replace: return .replaces(others.sorted())
+        }
+    }
+
+    // MARK: Network
+
+    private func allocateAddress(_ session: LegacySession) {
+        guard let user = session.user else { return step(session.id) { $0.refuseAddress(now: .now) } }
+        let attributes = session.attributes
+        var login = Login(
+            user: user, pool: attributes.pool ?? session.listener.pool, tunnel: attributes.tunnel ?? session.listener.tunnel,
+            staticAddress: attributes.staticAddress, prefixes: attributes.prefixes)
+        if case .within(let allowed) = attributes.address { login.allowed = allowed }
+        let admitted: Result<Assignment, Refusal> = session.assignment.map { .success($0) } ?? mapper.admit(login, session: session.id)
+        switch admitted {
+        case .failure(let refusal):
+            logger.error("\(session.label): no address: \(refusal)")
+            step(session.id) { $0.refuseAddress(now: .now) }
+        case .success(let assignment):
+            sessions[session.id]?.assignment = assignment
+            let answer = AddressAssignment(
+                local: assignment.gateway, peer: assignment.address, dns: configuration.ppp.dns, nbns: configuration.ppp.nbns)
+            step(session.id) { $0.assign(answer, now: .now) }
+        }
+    }
+
+    private func networkUp(_ network: NetworkParameters, _ session: LegacySession) {
+        guard let assignment = session.assignment, let tunnel = tunnelIndexes[assignment.tunnel] else { return }
+        let mtu = innerMTU(peerMRU: network.peerMRU)
+        sessions[session.id]?.mtu = mtu
+        sessions[session.id]?.phase = .open
+        submit(
+            Command(
+                session.id,
+                .bind(
+                    Binding(gatewayAddress: assignment.gateway, tunnel: tunnel, mtu: mtu, prefixes: assignment.prefixes))))
+        if let rate = session.attributes.rate {
+            submit(Command(session.id, .update(SessionUpdate(rateBitsPerSecond: UInt64(rate) * 1000))))
+        }
+        logger.info(
+            "\(session.label): open, \(assignment.address) through tunnel \"\(assignment.tunnel)\", \(sessions[session.id]?.encryption ?? ""), MTU \(mtu)"
+        )
+    }
+
+    /// The whole MPPE datagram must fit the peer's MRU (RFC 3078 section 3), and the outer packet the path: IP 20 + GRE 16 + PPP 4 +
+    /// MPPE 2 + the encrypted protocol field 2 = 44 bytes around the inner packet.
+    private func innerMTU(peerMRU: UInt16) -> UInt16 {
+        let path = 1500 - 44
+        let fits = min(path, Int(peerMRU) - 4, configuration.ppp.mtu ?? .max)
+        return UInt16(max(68, fits))
+    }
+
+    private func apply(_ options: LinkOptions, to id: UInt64) {
+        guard var flags = sessions[id]?.flags else { return }
+        flags.remove([.sendACFC, .sendPFC])
+        if options.sendACFC { flags.insert(.sendACFC) }
+        if options.sendPFC { flags.insert(.sendPFC) }
+        sessions[id]?.flags = flags
+        sessions[id]?.peerMRU = options.peerMRU
+        submit(Command(id, .update(SessionUpdate(flags: flags))))
+    }
+
+    private func setKey(_ direction: KeyDirection, _ parameters: MPPEParameters?, for id: UInt64) {
+        let encryption = parameters.map {
+            Encryption(keyBits: UInt8($0.bits), stateless: $0.stateless, startKey: $0.startKey.bytes)
+        }
+        switch direction {
+        case .receive:
+            sessions[id]?.receiveEncryption = parameters
+            submit(Command(id, .rekey(.receive, encryption)))
+        case .transmit:
+            sessions[id]?.transmitEncryption = parameters
+            submit(Command(id, .rekey(.transmit, encryption)))
+        }
+    }
+
+    // MARK: The end
+
+    /// Ends a session from our side, in order: LCP Terminate, then Call-Disconnect-Notify.
+    func end(_ id: UInt64, because text: String) {
+        step(id) { $0.close(reason: .administrative(text), now: .now) }
+    }
+
+    /// The link is over: tell the client's control connection, free everything, and wait for the data path's last word.
+    func finish(_ id: UInt64, because text: String) {
+        guard let session = sessions[id], session.phase != .ending else { return }
+        session.timer?.cancel()
+        sessions[id]?.phase = .ending
+        sessions[id]?.timer = nil
+        sessions[id]?.timerDeadline = nil
+        mapper.release(id)
+        limits.callClosed(session.ticket)
+        submit(Command(id, .close))
+        connections[session.connection]?.sessions[session.call] = nil
+        if !session.callIsOver {
+            perform(session.connection) { $0.closeCall(session.call, isShuttingDown ? .adminShutdown : .lostCarrier, now: .now) }
+        }
+        logger.info("\(session.label): ended after \(Int(session.started.duration(to: .now).seconds)) s: \(text)")
+    }
+
+    static func text(of reason: TerminationReason) -> String {
+        switch reason {
+        case .peerTerminated(let data): "the client hung up" + (data.isEmpty ? "" : " (\"\(printable(data))\")")
+        case .administrative(let text): text
+        case .authenticationTimeout: "no log-in within pptp.authentication-timeout"
+        case .negotiationTimeout: "no network within pptp.negotiation-timeout"
+        case .encryptionRefused: "the client refuses MPPE encryption of an allowed strength (encryption.strengths)"
+        case .peerRefusesAuthentication: "the client refuses MS-CHAPv2"
+        case .echoTimeout: "the client does not answer LCP echoes any more"
+        case .linkNegotiationFailed: "LCP could not be agreed on: is GRE (IP protocol 47) blocked between the client and us?"
+        case .noAddress: "no address for the client"
+        default: reason.peerText
+        }
+    }
+}
+
+/// Bytes of a stranger for a log line.
+func printable(_ bytes: [UInt8]) -> String {
+    String(decoding: bytes.map { (0x20...0x7E).contains($0) ? $0 : UInt8(ascii: "?") }, as: UTF8.self)
+}
+
+extension MPPEStartKeys {
+    init(send: Secret, receive: Secret) {
+        self.init(
+            send: MPPEStartKey(send.withUnsafeBytes { Array($0) })!, receive: MPPEStartKey(receive.withUnsafeBytes { Array($0) })!)
+    }
+}

@@ -1,0 +1,156 @@
+import Addresses
+import DataPath
+import Foundation
+import NIOCore
+import PPP
+import PPTP
+import Settings
+
+extension SessionController {
+    /// A TCP connection was accepted. nil: refused by a limit; the caller closes it.
+    func connected(
+        _ channel: any Channel, listener: CausewayConfiguration.Listener, remote: IPAddress, local: IPAddress
+    ) -> ConnectionID? {
+        guard !isShuttingDown else { return nil }
+        let now = ContinuousClock.now
+        switch limits.admitConnection(from: remote, now: now) {
+        case .failure(let refusal):
+            let count = refusedConnections[refusal, default: 0] + 1
+            refusedConnections[refusal] = count
+            // An attacker must not fill the log: the first one, then each power of two.
+            if count & (count - 1) == 0 {
+                logger.warning("connection from \(remote) refused: limit \(refusal.rawValue) reached (\(count) times so far)")
+            }
+            return nil
+        case .success(let ticket):
+            let id = ConnectionID(number: nextConnection)
+            nextConnection += 1
+            let state = ServerConnection(configuration: configuration.control, now: now)
+            connections[id] = ControlConnection(
+                channel: channel, listener: listener, remote: remote, local: local, ticket: ticket, state: state)
+            armTimer(of: id)
+            logger.debug("control connection \(id.number) from \(remote)")
+            return id
+        }
+    }
+
+    func received(_ bytes: [UInt8], on id: ConnectionID) {
+        perform(id) { $0.receive(bytes, now: .now) }
+    }
+
+    func disconnected(_ id: ConnectionID) {
+        perform(id) { $0.peerClosed() }
+        forget(id)
+    }
+
+    /// Feeds the connection's state machine, carries out what it says, and arms its timer.
+    func perform(_ id: ConnectionID, _ step: (inout ServerConnection) -> [ServerConnection.Action]) {
+        guard let actions = connections[id].map({ _ in step(&connections[id]!.state) }) else { return }
+        carryOut(actions, on: id)
+        armTimer(of: id)
+    }
+
+    private func carryOut(_ actions: [ServerConnection.Action], on id: ConnectionID) {
+        for action in actions {
+            guard let connection = connections[id] else { return }
+            switch action {
+            case .send(let message):
+                connection.channel.write(ByteBuffer(bytes: message.encoded()), promise: nil)
+                connection.channel.flush()
+            case .started(let peer):
+                limits.connectionStarted(connection.ticket)
+                logger.info(
+                    "control connection \(id.number) from \(connection.remote) started: host \"\(peer.hostName)\", vendor \"\(peer.vendor)\", firmware \(peer.firmware)"
+                )
+            case .openCall(let call, let request): open(call, request, on: id)
+            case .callEnded(let call, let end): callEnded(call, end, on: id)
+            case .linkInfo: break  // ACCMs mean nothing where octets are not stuffed (RFC 2637 section 2.15).
+            case .wanErrors: break
+            case .count(let kind): controlCounts[kind, default: 0] += 1
+            case .close(let reason):
+                logger.debug("control connection \(id.number) from \(connection.remote) closed: \(reason)")
+                forget(id)
+                connection.channel.close(mode: .all, promise: nil)
+            }
+        }
+    }
+
+    private func forget(_ id: ConnectionID) {
+        guard let connection = connections.removeValue(forKey: id) else { return }
+        connection.timer?.cancel()
+        limits.connectionClosed(connection.ticket)
+    }
+
+    private func armTimer(of id: ConnectionID) {
+        guard let connection = connections[id] else { return }
+        let deadline = connection.state.nextDeadline
+        guard deadline != connection.timerDeadline else { return }
+        connection.timer?.cancel()
+        connections[id]?.timerDeadline = deadline
+        connections[id]?.timer = deadline.map { deadline in
+            schedule(at: deadline) { controller in
+                controller.connections[id]?.timerDeadline = nil
+                controller.perform(id) { $0.timer(now: .now) }
+            }
+        }
+    }
+
+    // MARK: Calls
+
+    private func open(_ call: CallHandle, _ request: OutgoingCallRequest, on id: ConnectionID) {
+        guard let connection = connections[id] else { return }
+        let now = ContinuousClock.now
+        func refuse(_ why: String, _ refusal: ServerConnection.Refusal) {
+            logger.warning("call from \(connection.remote) refused: \(why)")
+            perform(id) { $0.refuseCall(call, refusal, now: now) }
+        }
+        guard !isShuttingDown else { return refuse("the gateway is shutting down", .doNotAccept) }
+        guard sessions.count < configuration.dataPath.maxSessions + 128 else {
+            return refuse("data-path.max-sessions (\(configuration.dataPath.maxSessions)) reached", .error(.noResource))
+        }
+        switch limits.admitCall(on: connection.ticket) {
+        case .failure(let refusal):
+            refuse("limit \(refusal.rawValue) reached", .error(.noResource))
+        case .success(let ticket):
+            guard let callID = callIDs.allocate(now: now) else {
+                limits.callClosed(ticket)
+                return refuse("no call ID is free", .error(.noResource))
+            }
+            let session = LegacySession(
+                id: nextSession, connection: id, call: call, ticket: ticket, callID: callID, peerCallID: request.callID,
+                listener: connection.listener, clientAddress: connection.remote, localAddress: connection.local,
+                identity: connection.state.peer, startedAt: Date(), started: now, ppp: PPPSession(configuration: configuration.link),
+                flags: initialFlags)
+            nextSession += 1
+            sessions[session.id] = session
+            connections[id]?.sessions[call] = session.id
+            // The data path knows the call before the client learns its ID: no packet of the client can come too early.
+            submit(
+                Command(
+                    session.id,
+                    .open(
+                        SessionParameters(
+                            localCallID: callID, peerCallID: request.callID, localAddress: connection.local,
+                            peerAddress: connection.remote, flags: session.flags))))
+            perform(id) { $0.acceptCall(call, callID: callID) ?? [] }
+            logger.info("call from \(connection.remote) accepted: session \(session.id), call IDs \(callID) (ours) and \(request.callID)")
+            step(session.id) { $0.start(now: now) }
+        }
+    }
+
+    private var initialFlags: SessionFlags {
+        var flags: SessionFlags = []
+        if configuration.encryption.required { flags.insert(.requireEncryption) }
+        if configuration.dataPath.allowAddressChange { flags.insert(.allowAddressChange) }
+        return flags
+    }
+
+    private func callEnded(_ call: CallHandle, _ end: CallEnd, on id: ConnectionID) {
+        guard let session = connections[id]?.sessions[call] else { return }
+        sessions[session]?.callIsOver = true
+        logger.debug("session \(session): the call has ended: \(end)")
+        step(session) { $0.lowerLayerDown(now: .now) }
+        // A link that was closing anyway may have nothing to say to this.
+        if sessions[session] != nil { finish(session, because: "the client hung up") }
+    }
+}

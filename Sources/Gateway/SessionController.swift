@@ -1,0 +1,124 @@
+import Addresses
+import Authentication
+import DataPath
+import Foundation
+import Logging
+import NIOCore
+import PPP
+import PPTP
+import SessionMapper
+import Settings
+
+/// Everything between the wire and the tunnel that is not a packet: control connections, PPP links and log-ins, on one event
+/// loop. State machines (PPTP, PPP, mapper) are values that say what to do; this actor does it. Data packets never come here.
+///
+/// Its files: this one holds the state; `+PPTP` the control connections, `+PPP` the links, `+DataPath` what the workers
+/// report, `+Operations` what an administrator asks for.
+public actor SessionController {
+    /// The actor runs on the event loop of its control connections, so that their handlers call it without a hop.
+    public nonisolated let eventLoop: any EventLoop
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { eventLoop.executor.asUnownedSerialExecutor() }
+
+    var configuration: CausewayConfiguration
+    let authenticator: any Authenticator
+    let tunnelIndexes: [String: UInt32]
+    /// nil once stopped: its TUN is gone then.
+    var engine: Engine?
+    var pump: EventPump?
+    let logger: Logger
+    /// Called once when the gateway cannot go on.
+    var failure: (@Sendable (GatewayError) -> Void)?
+
+    var connections: [ConnectionID: ControlConnection] = [:]
+    var sessions: [UInt64: LegacySession] = [:]
+    var limits: AdmissionLimits
+    var callIDs = CallIDAllocator()
+    var mapper: SessionMapper
+    var nextConnection: UInt64 = 1
+    var nextSession: UInt64 = 1
+    var isShuttingDown = false
+    var controlCounts: [ControlCount: UInt64] = [:]
+    var refusedConnections: [AdmissionLimits.Refusal: UInt64] = [:]
+    var endedSessions: UInt64 = 0
+    var failedLogins: UInt64 = 0
+    var flushTimer: Scheduled<Void>?
+    let startedAt = Date()
+
+    /// - Parameter tunnels: each tunnel's index in the data path.
+    public init(
+        configuration: CausewayConfiguration, authenticator: any Authenticator, tunnels: [String: UInt32], engine: consuming Engine,
+        eventLoop: any EventLoop, logger: Logger
+    ) {
+        self.configuration = configuration
+        self.authenticator = authenticator
+        self.tunnelIndexes = tunnels
+        self.engine = consume engine
+        self.eventLoop = eventLoop
+        self.logger = logger
+        limits = AdmissionLimits(configuration: configuration.admission)
+        mapper = SessionMapper(
+            pools: configuration.addressPools, tunnels: Set(configuration.tunnels.map(\.name)), reservations: configuration.reservations)
+    }
+
+    /// Starts the workers and listens to them.
+    public func start() throws {
+        let eventLoop = eventLoop
+        guard
+            let pump = EventPump(
+                watching: engine!.eventDescriptor,
+                deliver: { [weak self] in
+                    let controller = self
+                    eventLoop.execute { controller?.assumeIsolated { $0.drainEvents() } }
+                }), pump.start()
+        else { throw GatewayError("cannot start the thread that waits for the data path: no thread or descriptor left") }
+        self.pump = pump
+        try engine!.start()
+        logger.info("data path started: \(configuration.workerCount) workers, \(engine!.instructionSet) kernels")
+    }
+
+    public func onFailure(_ handler: @escaping @Sendable (GatewayError) -> Void) { failure = handler }
+
+    /// Ends the workers. Sessions must have been closed before (`shutdown`); what is left loses its keys here.
+    public func stop() {
+        flushTimer?.cancel()
+        pump?.stop()
+        pump = nil
+        engine?.stop()
+        engine = nil
+    }
+
+    /// Hands commands to the data path; what its rings cannot take now follows in a millisecond.
+    func submit(_ commands: Command...) {
+        do {
+            try engine?.submit(commands)
+        } catch {
+            logger.error("data path: \(error)")
+        }
+        scheduleFlush()
+    }
+
+    func scheduleFlush() {
+        guard let waiting = engine?.waiting, waiting > 0, flushTimer == nil else { return }
+        flushTimer = eventLoop.scheduleTask(in: .milliseconds(1)) { [weak self] in
+            self?.assumeIsolated { controller in
+                controller.flushTimer = nil
+                do { try controller.engine?.flush() } catch { controller.logger.error("data path: \(error)") }
+                controller.scheduleFlush()
+            }
+        }
+    }
+
+    /// Calls `body` on this actor at `deadline`.
+    func schedule(at deadline: ContinuousClock.Instant, _ body: @escaping @Sendable (isolated SessionController) -> Void) -> Scheduled<Void> {
+        let delay = max(.zero, ContinuousClock.now.duration(to: deadline))
+        return eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in
+            self?.assumeIsolated { body($0) }
+        }
+    }
+}
+
+/// What went wrong, to whom, and what to do next.
+public struct GatewayError: Error, CustomStringConvertible {
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}

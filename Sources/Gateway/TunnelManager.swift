@@ -1,0 +1,251 @@
+import Addresses
+import Authentication
+import Foundation
+import Logging
+import Netlink
+import Settings
+import WireGuard
+
+/// The WireGuard side: one backend for each tunnel, the peers' changing addresses, and the rules that let users' packets into
+/// their tunnel and nowhere else.
+actor TunnelManager {
+    /// What the data path has to know of a tunnel.
+    struct State: Equatable, Sendable {
+        var index: UInt32
+        var mtu: UInt16
+        var up: Bool
+    }
+
+    private struct Tunnel {
+        let index: UInt32
+        let backend: any TunnelBackend
+        let kind: String
+        var configuration: TunnelConfiguration
+        var interfaceIndex: UInt32 = 0
+        var tracker: EndpointTracker
+        var problem: String?
+        var reported: State?
+    }
+
+    /// By name; the number is the tunnel's index in the data path.
+    nonisolated let indexes: [String: UInt32]
+    private let settings: CausewayConfiguration
+    private let mark: InstanceMark
+    private let logger: Logger
+    private let resolver: any EndpointResolver
+    private var tunnels: [String: Tunnel] = [:]
+    private var routing: PolicyRouting?
+    private var warned: Set<String> = []
+
+    init(configuration: CausewayConfiguration, logger: Logger, resolver: any EndpointResolver = SystemResolver()) throws {
+        guard let mark = InstanceMark(instance: configuration.instance) else {
+            throw GatewayError("instance \"\(configuration.instance)\" is not a name")
+        }
+        settings = configuration
+        self.mark = mark
+        self.logger = logger
+        self.resolver = resolver
+        indexes = Dictionary(uniqueKeysWithValues: configuration.tunnels.enumerated().map { ($1.name, UInt32($0)) })
+    }
+
+    // MARK: Life
+
+    /// Makes every interface and configures it. A peer whose name cannot be resolved yet does not stop the gateway.
+    func start() async throws {
+        for tunnel in settings.tunnels {
+            let (backend, kind) = try await makeBackend(for: tunnel)
+            let configuration = try tunnel.wireGuard()
+            var entry = Tunnel(
+                index: indexes[tunnel.name]!, backend: backend, kind: kind, configuration: configuration,
+                tracker: EndpointTracker(configuration.peers))
+            entry.interfaceIndex = try await backend.create()
+            tunnels[tunnel.name] = entry
+            await resolveNames(of: tunnel.name)
+            _ = try await backend.apply(configuration, endpoints: tunnels[tunnel.name]!.tracker.endpoints)
+            logger.info("tunnel \"\(tunnel.name)\": \(tunnel.interface) (\(kind)), public key \(configuration.privateKey.publicKey)")
+        }
+    }
+
+    private func makeBackend(for tunnel: CausewayConfiguration.Tunnel) async throws -> (any TunnelBackend, String) {
+        let kernel: BackendProbe.Result = tunnel.backend == .userspace ? .unavailable(reason: "") : try BackendProbe.kernelWireGuard()
+        if kernel == .available { return (KernelBackend(interfaceName: tunnel.interface, mark: mark), "kernel") }
+        if case .unavailable(let reason) = kernel, tunnel.backend == .kernel {
+            throw GatewayError(
+                "tunnel \"\(tunnel.name)\": the kernel has no WireGuard (\(reason)); load it with: modprobe wireguard; or set backend = \"auto\"")
+        }
+        guard let path = DeviceProgram.find() else {
+            throw GatewayError(
+                "tunnel \"\(tunnel.name)\": the kernel has no WireGuard and there is no wireguard-go in PATH; install it: apt install wireguard-go")
+        }
+        let program = try await DeviceProgram.probe(path: path)
+        return (UserspaceBackend(interfaceName: tunnel.interface, mark: mark, program: program, logger: logger), "userspace")
+    }
+
+    /// Rules, tables and interface switches that confine users' packets. The TUN must exist.
+    func route(_ configuration: CausewayConfiguration) throws {
+        let socket = try NetlinkSocket(.route)
+        let tun = configuration.dataPath.interface
+        guard let link = try socket.link(named: tun) else { throw GatewayError("the TUN interface \(tun) is gone: restart the gateway") }
+        if link.alias != mark.alias || !link.isUp {
+            try socket.perform(LinkRequest.change(index: link.index, name: tun, LinkChange(up: true, alias: mark.alias)))
+        }
+        let routing = try PolicyRouting(
+            tunName: tun, tunIndex: link.index,
+            tunnels: configuration.tunnels.map { tunnel in
+                PolicyRouting.Tunnel(
+                    interfaceName: tunnel.interface, interfaceIndex: tunnels[tunnel.name]?.interfaceIndex ?? 0, table: tunnel.table,
+                    prefixes: configuration.innerPrefixes(ofTunnel: tunnel.name))
+            }, returnTable: configuration.dataPath.returnTable, basePriority: configuration.dataPath.rulePriority)
+        let change = try routing.apply(socket)
+        self.routing = routing
+        for warning in change.warnings where !warned.contains(warning) {
+            logger.warning("policy routing: \(warning)")
+            warned.insert(warning)
+        }
+        if change.added + change.removed > 0 {
+            logger.info("policy routing: \(change.added) rules and routes added, \(change.removed) removed")
+        }
+    }
+
+    /// Takes a changed configuration: peers, keys, addresses and the prefixes that may enter each tunnel.
+    func apply(_ configuration: CausewayConfiguration) async throws {
+        // Read and checked as a whole before the first change.
+        let wanted = try Dictionary(uniqueKeysWithValues: configuration.tunnels.map { ($0.name, try $0.wireGuard()) })
+        for wanted in wanted.values { try wanted.validate() }
+        for (name, wanted) in wanted.sorted(by: { $0.key < $1.key }) {
+            guard tunnels[name] != nil else { continue }
+            tunnels[name]!.configuration = wanted
+            tunnels[name]!.tracker.update(wanted.peers)
+            await resolveNames(of: name)
+            let change = try await tunnels[name]!.backend.apply(wanted, endpoints: tunnels[name]!.tracker.endpoints)
+            if !change.isEmpty {
+                logger.info(
+                    "tunnel \"\(name)\": \(change.peersAdded) peers added, \(change.peersChanged) changed, \(change.peersRemoved) removed")
+            }
+        }
+        try route(configuration)
+    }
+
+    /// The first half of the end: no packet leaves any more, the rules still stand.
+    func removeInterfaces() async {
+        for (name, tunnel) in tunnels {
+            do { try await tunnel.backend.remove() } catch { logger.error("cannot remove tunnel \"\(name)\": \(error)") }
+        }
+        tunnels = [:]
+    }
+
+    /// The second half, once the TUN is gone too: nothing is left that the rules could guard.
+    func removeRouting() {
+        do { try routing?.remove(NetlinkSocket(.route)) } catch { logger.error("cannot remove the routing rules: \(error)") }
+        routing = nil
+    }
+
+    // MARK: Watching
+
+    /// Names that are due for another look, and devices that came back.
+    func maintain() async {
+        for name in tunnels.keys.sorted() {
+            if let status = try? await tunnels[name]?.backend.status() {
+                tunnels[name]?.tracker.observe(status, wallClock: .seconds(Date().timeIntervalSince1970))
+            }
+            for (peer, endpoint) in await resolveNames(of: name) {
+                do {
+                    try await tunnels[name]?.backend.setEndpoint(endpoint, of: peer)
+                    logger.info("tunnel \"\(name)\": peer \(peer) is at \(endpoint) now")
+                } catch {
+                    logger.warning("tunnel \"\(name)\": peer \(peer) cannot be sent to \(endpoint): \(error)")
+                }
+            }
+        }
+    }
+
+    @discardableResult
+    private func resolveNames(of name: String) async -> [PublicKey: Endpoint] {
+        var moves: [PublicKey: Endpoint] = [:]
+        for query in tunnels[name]?.tracker.due(.now) ?? [] {
+            do {
+                let addresses = try await resolver.resolve(query.name, port: query.port)
+                moves.merge(tunnels[name]?.tracker.resolved(query, addresses) ?? [:]) { $1 }
+            } catch {
+                logger.warning("tunnel \"\(name)\": \(error); trying again")
+            }
+        }
+        return moves
+    }
+
+    func states() async -> [State] {
+        for name in tunnels.keys { await readState(of: name) }
+        return tunnels.values.compactMap(\.reported).sorted { $0.index < $1.index }
+    }
+
+    /// Those that differ from what was reported last.
+    func changedStates() async -> [State] {
+        var changed: [State] = []
+        for name in tunnels.keys.sorted() {
+            let before = tunnels[name]?.reported
+            await readState(of: name)
+            if let now = tunnels[name]?.reported, now != before {
+                changed.append(now)
+                let text = now.up ? "up, MTU \(now.mtu)" : "DOWN: its users' packets are dropped (\(tunnels[name]?.problem ?? ""))"
+                logger.log(level: now.up ? .notice : .error, "tunnel \"\(name)\" is \(text)")
+            }
+        }
+        return changed
+    }
+
+    private func readState(of name: String) async {
+        guard let tunnel = tunnels[name] else { return }
+        var up = false
+        var problem: String?
+        do {
+            switch try await tunnel.backend.status().health {
+            case .running: up = true
+            case .restarting(let reason, let attempt): problem = "the device ended (\(reason)); start \(attempt)"
+            case .broken(let reason): problem = reason
+            }
+        } catch {
+            problem = "\(error)"
+        }
+        tunnels[name]?.problem = problem
+        tunnels[name]?.reported = State(index: tunnel.index, mtu: UInt16(clamping: tunnel.configuration.mtu), up: up)
+    }
+
+    func views() async -> [TunnelView] {
+        var views: [TunnelView] = []
+        for (name, tunnel) in tunnels.sorted(by: { $0.value.index < $1.value.index }) {
+            let status = try? await tunnel.backend.status()
+            let now = Date().timeIntervalSince1970
+            views.append(
+                TunnelView(
+                    name: name, interface: tunnel.configuration.interfaceName, backend: tunnel.kind,
+                    up: status.map { $0.health == .running } ?? false, publicKey: "\(tunnel.configuration.privateKey.publicKey)",
+                    listenPort: status?.listenPort,
+                    peers: status?.peers.map { peer in
+                        PeerView(
+                            publicKey: "\(peer.publicKey)", endpoint: peer.endpoint?.description, allowedIPs: peer.allowedIPs.sorted(),
+                            lastHandshakeSeconds: peer.latestHandshake.map { max(0, Int(now - $0.seconds)) },
+                            receivedBytes: peer.receivedBytes, sentBytes: peer.sentBytes)
+                    } ?? [], problem: tunnel.problem))
+        }
+        return views
+    }
+}
+
+extension CausewayConfiguration.Tunnel {
+    /// As the WireGuard module wants it.
+    func wireGuard() throws -> TunnelConfiguration {
+        func fail(_ what: String) -> GatewayError { GatewayError("tunnel \"\(name)\": \(what)") }
+        guard let key = privateKey.withUnsafeBytes({ PrivateKey(bytes: $0) }) else { throw fail("the private key has not 32 bytes") }
+        return TunnelConfiguration(
+            interfaceName: interface, privateKey: key, listenPort: listenPort == 0 ? nil : listenPort, fwmark: fwmark, mtu: UInt32(mtu),
+            addresses: addresses.map { TunnelAddress($0.address, prefixLength: $0.length) },
+            peers: try peers.map { peer in
+                guard let publicKey = PublicKey(peer.publicKey) else { throw fail("peer key \(peer.publicKey) is not base64 of 32 bytes") }
+                return PeerConfiguration(
+                    publicKey: publicKey, endpoint: peer.endpoint.flatMap { PeerEndpoint($0.description) },
+                    allowedIPs: Set(peer.allowedIPs),
+                    presharedKey: peer.presharedKey?.withUnsafeBytes { PresharedKey(bytes: $0) },
+                    keepalive: peer.persistentKeepalive)
+            })
+    }
+}

@@ -1,0 +1,60 @@
+import ArgumentParser
+import CLinux
+import Gateway
+import Settings
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run the gateway.",
+        discussion: """
+            Answers PPTP clients on the configured addresses and carries their traffic inside WireGuard until it is told to stop. It stays \
+            in the foreground; log lines go to standard error. Started as root it opens its listening sockets, then becomes the \
+            configured user with CAP_NET_ADMIN and CAP_NET_RAW only.
+
+            SIGNALS
+              SIGHUP            read the configuration again; sessions stay
+              SIGTERM, SIGINT   clear every call in order, remove everything that was made, exit
+
+            EXIT STATUS
+              0   stopped by a signal
+              69  something it needs is missing: an address, a port, a device, a tunnel
+              77  permission denied (EX_NOPERM)
+              78  the configuration is wrong (EX_CONFIG)
+
+            EXAMPLES
+              causeway check --config /etc/causeway/causeway.toml
+              sudo causeway serve --config /etc/causeway/causeway.toml
+            """)
+
+    @OptionGroup var file: ConfigurationOption
+
+    func run() async throws {
+        umask(0o077)
+        let configuration = try file.load()
+        do {
+            try Privileges.drop(configuration)
+        } catch {
+            printError("\(error)")
+            throw ExitCode.unavailable
+        }
+        let logger = configuration.makeLogger()
+        for warning in configuration.warnings { logger.warning("\(warning)") }
+        let unprotected = clinux_protect_memory()
+        if unprotected != 0 {
+            logger.warning(
+                "keys in memory are not locked (\(String(cString: strerror(-unprotected)))): raise the limit with LimitMEMLOCK=infinity")
+        }
+        do {
+            try await GatewayService.serve(configuration: configuration, path: file.config, version: causewayVersion, logger: logger)
+        } catch {
+            logger.critical("\(error)")
+            throw ExitCode.unavailable
+        }
+    }
+}

@@ -1,0 +1,81 @@
+import ArgumentParser
+import Foundation
+import Gateway
+import Settings
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
+struct ConfigurationOption: ParsableArguments {
+    @Option(name: .long, help: ArgumentHelp("The configuration, in TOML.", valueName: "file"))
+    var config = "/etc/causeway/causeway.toml"
+
+    /// Prints every complaint and exits 78 if there is one.
+    func load() throws -> CausewayConfiguration {
+        do {
+            return try CausewayConfiguration.load(path: config)
+        } catch {
+            printError("\(error)")
+            throw ExitCode.configuration
+        }
+    }
+}
+
+struct ControlOption: ParsableArguments {
+    @Option(name: .long, help: ArgumentHelp("The gateway's control socket.", valueName: "path"))
+    var socket = "/run/causeway/causeway.sock"
+
+    /// Runs `body`; what goes wrong is printed and becomes the exit code.
+    func ask<Value>(_ body: (ControlClient) async throws -> Value) async throws -> Value {
+        do {
+            return try await body(ControlClient(socketPath: socket))
+        } catch let error as ControlError {
+            printError("\(error)")
+            if case .unreachable = error { throw ExitCode.unavailable }
+            throw ExitCode.failure
+        }
+    }
+}
+
+func printError(_ text: String) {
+    for line in text.split(separator: "\n") { fputs("causeway: \(line)\n", stderr) }
+}
+
+func printJSON(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
+    encoder.dateEncodingStrategy = .iso8601
+    print(String(decoding: try encoder.encode(value), as: UTF8.self))
+}
+
+/// Columns as wide as their longest cell; two spaces between them.
+func printTable(_ header: [String], _ rows: [[String]]) {
+    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
+    for row in [header] + rows {
+        let cells = zip(row, widths).map { $0.padding(toLength: $1, withPad: " ", startingAt: 0) }
+        var line = cells.joined(separator: "  ")
+        while line.last == " " { line.removeLast() }
+        print(line)
+    }
+}
+
+/// `1.5 MiB`, `312 B`.
+func byteText(_ count: UInt64) -> String {
+    var value = Double(count)
+    var unit = 0
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 1024, unit < units.count - 1 {
+        value /= 1024
+        unit += 1
+    }
+    return unit == 0 ? "\(count) B" : String(format: "%.1f %@", value, units[unit])
+}
+
+/// `2d 03:04:05`, `00:00:07`.
+func durationText(_ seconds: Int) -> String {
+    let clock = String(format: "%02d:%02d:%02d", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+    return seconds >= 86_400 ? "\(seconds / 86_400)d \(clock)" : clock
+}
