@@ -21,6 +21,7 @@
 
 #include "harness.h"
 #include "ip.h"
+#include "link.h"
 
 enum { RIG_PACKET = 4096, RIG_PATIENCE = 5000 }; // milliseconds
 
