@@ -124,6 +124,7 @@ public actor LegacyClient {
 
     /// Ends every session the way its profile does it, and returns when all are gone or `limit` has passed.
     public func hangUp(within limit: Duration = .seconds(10)) async {
+        guard !hasVanished else { return }
         isStopping = true
         while nextTurn < sessions.count {
             nextTurn += 1
