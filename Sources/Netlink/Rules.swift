@@ -6,6 +6,8 @@ public struct Rule: Hashable, Sendable {
         case lookup(table: UInt32)
         /// FR_ACT_UNREACHABLE: dropped, and the sender gets ICMP unreachable.
         case unreachable
+        /// FR_ACT_BLACKHOLE: dropped without a word.
+        case blackhole
         /// Another action (FR_ACT_ number); read back only.
         case other(UInt8)
     }
@@ -36,6 +38,7 @@ public struct Rule: Hashable, Sendable {
 
     static let fixedLength = 12
     static let actionLookup: UInt8 = 1
+    static let actionBlackhole: UInt8 = 6
     static let actionUnreachable: UInt8 = 7
     private static let invert: UInt32 = 0x2
 
@@ -50,6 +53,7 @@ public struct Rule: Hashable, Sendable {
             switch payload.number(at: 7, as: UInt8.self) {
             case Self.actionLookup: .lookup(table: table)
             case Self.actionUnreachable: .unreachable
+            case Self.actionBlackhole: .blackhole
             case let other: .other(other)
             }
         self.init(
@@ -88,6 +92,7 @@ extension Rule: CustomStringConvertible {
         switch action {
         case .lookup(let table): words.append("lookup \(table)")
         case .unreachable: words.append("unreachable")
+        case .blackhole: words.append("blackhole")
         case .other(let number): words.append("action \(number)")
         }
         return words.joined(separator: " ")
@@ -120,6 +125,7 @@ public enum RuleRequest {
         switch rule.action {
         case .lookup(let number): (table, action) = (number, Rule.actionLookup)
         case .unreachable: (table, action) = (0, Rule.actionUnreachable)
+        case .blackhole: (table, action) = (0, Rule.actionBlackhole)
         case .other(let number): (table, action) = (0, number)
         }
         var writer = MessageWriter()

@@ -11,14 +11,19 @@ import Netlink
 ///     0  iif lo to P lookup RETURN     the gateway's own packets to users: replies, and the ICMP errors the kernel makes about
 ///                                      users' packets, which would otherwise leave by the host's default route
 ///     1  iif WG to P lookup RETURN     the way back, for the prefixes of that tunnel only
-///     2  iif TUN from P lookup T       users' packets
-///     3  iif lo from P lookup T        the gateway's own packets from an inner address
-///     4  from P unreachable            an inner source from anywhere else (a LAN host that forges it)
-///     5  to P unreachable              an inner destination from anywhere else (a LAN host that looks for users)
-///     6  iif TUN unreachable           any other source from the TUN
-///     7  iif WG unreachable            the hub reaches users, not what else this host can reach
+///     2  iif WG blackhole              the hub reaches users, not what else this host can reach
+///     3  iif TUN from P lookup T       users' packets
+///     4  iif TUN blackhole             any other source from the TUN
+///     5  iif lo from P lookup T        the gateway's own packets from an inner address
+///     6  from P blackhole              an inner source from anywhere else (a LAN host that forges it)
+///     7  to P unreachable              an inner destination from anywhere else (a LAN host that looks for users)
 ///
-/// The same for IPv6, where without inner prefixes only 6 and 7 remain. Table `local` comes before every rule: packets to the
+/// Where the source is not known to be on the interface that the packet came from, the rule drops without an ICMP error: that would
+/// be sent to the claimed source by the host's default route, with the head of the packet in it. A user whose tunnel is
+/// down does get one, from the unreachable route in T. The kernel's errors about packets *from the hub* (TTL exceeded on the way
+/// to a user) cannot be steered by rules: keep the TUN's MTU at least as large as the tunnel's, so that no "fragmentation needed" is due.
+///
+/// The same for IPv6, where without inner prefixes only 2 and 4 remain. Table `local` comes before every rule: packets to the
 /// gateway's own addresses are dropped by the data path, not here. The rules name interfaces, so they outlive them: after a
 /// crash everything stays closed until the next start.
 ///
@@ -132,13 +137,13 @@ public struct PolicyRouting: Equatable, Sendable {
         ) -> Rule {
             Rule(family, priority: basePriority + offset, from: source, to: destination, inputInterface: iif, action)
         }
-        var rules = tunnels.map { rule(7, iif: $0.interfaceName, .unreachable) }
-        rules.append(rule(6, iif: tunName, .unreachable))
-        rules += all.map { rule(5, to: $0, .unreachable) }
-        rules += all.map { rule(4, from: $0, .unreachable) }
+        var rules = tunnels.map { rule(2, iif: $0.interfaceName, .blackhole) }
+        rules.append(rule(4, iif: tunName, .blackhole))
+        rules += all.map { rule(6, from: $0, .blackhole) }
+        rules += all.map { rule(7, to: $0, .unreachable) }
         for (tunnel, own) in prefixes {
-            rules += own.map { rule(3, from: $0, iif: "lo", .lookup(table: tunnel.table)) }
-            rules += own.map { rule(2, from: $0, iif: tunName, .lookup(table: tunnel.table)) }
+            rules += own.map { rule(5, from: $0, iif: "lo", .lookup(table: tunnel.table)) }
+            rules += own.map { rule(3, from: $0, iif: tunName, .lookup(table: tunnel.table)) }
             rules += own.map { rule(1, to: $0, iif: tunnel.interfaceName, .lookup(table: returnTable)) }
         }
         rules += all.map { rule(0, to: $0, iif: "lo", .lookup(table: returnTable)) }

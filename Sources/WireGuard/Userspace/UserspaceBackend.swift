@@ -107,17 +107,24 @@ public actor UserspaceBackend: TunnelBackend {
         guard let device else { throw TunnelError.notCreated(interfaceName) }
         switch device.state {
         case .waiting(let reason, _):
-            return DeviceState().status(
-                interfaceName: interfaceName, index: device.index, health: .restarting(reason: reason, attempt: device.attempt))
+            return silent(device, .restarting(reason: reason, attempt: device.attempt))
         case .running:
-            let health: TunnelStatus.Health
-            if let link = try device.route.link(index: device.index) {
-                health = link.isUp ? .running : .broken(reason: "the interface was taken down")
-            } else {
-                health = .broken(reason: "the interface is gone; somebody deleted it")
+            guard let link = try device.route.link(index: device.index) else {
+                return silent(device, .broken(reason: "the interface is gone; somebody deleted it"))
             }
-            return try readState().status(interfaceName: interfaceName, index: device.index, health: health)
+            guard link.isUp else { return silent(device, .broken(reason: "the interface is down")) }
+            do {
+                return try readState().status(interfaceName: interfaceName, index: device.index, health: .running)
+            } catch {
+                // It may have ended a moment ago.
+                return silent(device, .broken(reason: "\(error)"))
+            }
         }
+    }
+
+    /// What is known of a device that cannot be asked.
+    private func silent(_ device: Device, _ health: TunnelStatus.Health) -> TunnelStatus {
+        DeviceState().status(interfaceName: interfaceName, index: device.index, health: health)
     }
 
     public func remove() async throws {
