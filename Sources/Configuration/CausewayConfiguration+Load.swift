@@ -32,13 +32,14 @@ extension CausewayConfiguration {
     public static func parse(
         _ text: String, file: String, exposure: FileIssue? = nil, readFile: ((String, Int) throws(FileIssue) -> Secret)? = nil
     ) throws(ConfigurationError) -> CausewayConfiguration {
+        let locator = KeyLocator(text)
         let document: [String: TOMLNode]
         do throws(ConfigurationIssue) {
-            document = try TOMLNode.parse(text, file: file)
+            document = try TOMLNode.parse(text, file: file, locator: locator)
         } catch {
             throw ConfigurationError([error])
         }
-        let report = Report(file: file, text: text)
+        let report = Report(file: file, locator: locator)
         let readFile = readFile ?? protectedReader(account: document["run-as"]?.string ?? CausewayConfiguration().user)
         var reader = ConfigurationReader(report: report, readFile: readFile)
         reader.read(document)

@@ -1,9 +1,12 @@
 /// Line numbers of the keys in a TOML text, because the parser does not tell them: `tunnel[0].peer[1].endpoint` → 57.
 ///
-/// The text has been parsed before, so this scan only has to find its way through well-formed TOML; on anything else it gives up quietly
-/// and the message goes without a line.
+/// It also goes first: the parser ends the process by an assertion on some malformed headers (`[=`), and a slip in a file that is read
+/// again must not end the sessions of a running gateway. So it accepts all TOML and only roughly nothing else, and the parser sees only
+/// what this scan found its way through.
 struct KeyLocator {
     private(set) var lines: [String: Int] = [:]
+    /// Where the scan got lost in what is not TOML.
+    private(set) var lostLine: Int?
 
     private var input: [UInt8]
     private var position = 0
@@ -15,7 +18,8 @@ struct KeyLocator {
 
     init(_ text: String) {
         input = Array(text.utf8)
-        document()
+        if input.starts(with: [0xEF, 0xBB, 0xBF]) { position = 3 } // a byte order mark
+        if !document() { lostLine = line }
         input = []
     }
 
@@ -38,16 +42,16 @@ struct KeyLocator {
 
     static func path(_ parent: String, index: Int) -> String { "\(parent)[\(index)]" }
 
-    private mutating func document() {
+    private mutating func document() -> Bool {
         var table = ""
         while true {
             skip(newlines: true)
-            guard let byte = peek() else { return }
+            guard let byte = peek() else { return true }
             if byte == UInt8(ascii: "[") {
-                guard let next = header() else { return }
+                guard let next = header() else { return false }
                 table = next
             } else {
-                guard keyValue(in: table, depth: 0) else { return }
+                guard keyValue(in: table, depth: 0) else { return false }
             }
         }
     }

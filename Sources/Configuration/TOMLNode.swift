@@ -11,7 +11,16 @@ indirect enum TOMLNode: Equatable {
     case other(String)
 
     /// The root table, or what is wrong with the text.
-    static func parse(_ text: String, file: String) throws(ConfigurationIssue) -> [String: TOMLNode] {
+    static func parse(_ text: String, file: String, locator: KeyLocator) throws(ConfigurationIssue) -> [String: TOMLNode] {
+        // The parser takes a C string.
+        if let end = text.utf8.firstIndex(of: 0) {
+            let line = text.utf8[..<end].reduce(1) { $0 + ($1 == UInt8(ascii: "\n") ? 1 : 0) }
+            throw ConfigurationIssue(file: file, line: line, message: "not valid TOML: there is a NUL byte")
+        }
+        if let line = locator.lostLine {
+            throw ConfigurationIssue(
+                file: file, line: line, message: "not valid TOML: expected [table], [[table]] or key = value, with every quote and bracket closed")
+        }
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)

@@ -8,9 +8,9 @@ final class Report {
     private(set) var issues: [ConfigurationIssue] = []
     private(set) var warnings: [ConfigurationIssue] = []
 
-    init(file: String, text: String) {
+    init(file: String, locator: KeyLocator) {
         self.file = file
-        locator = KeyLocator(text)
+        self.locator = locator
     }
 
     func expected(_ expected: String, found: String, at path: String) {

@@ -37,6 +37,21 @@ import Testing
     ])
     func lines(sample: Case) { #expect(KeyLocator(sample.text).lines == sample.lines) }
 
+    /// On the first of these the parser would end the process.
+    @Test(arguments: ["[=", "a = 1\n[ #\n", "[[.a]]", "[a\n", "= 1", "a = \n", "a", "a = [1", "a = {b = 1", "a = \"x", "a = '''x''", "[\"a"])
+    func getsLost(text: String) {
+        #expect(KeyLocator(text).lostLine != nil)
+        var sample = Sample()
+        sample.top = text
+        #expect(sample.issues.count == 1)
+    }
+
+    @Test func findsItsWay() {
+        for text in ["", "\u{FEFF}a = 1", "a = 1", "a = 1979-05-27 07:32:00Z # x", "[ a . \"b\" ]\nc = +1.0e-3", "a = [ # x\n]", "a = {}"] {
+            #expect(KeyLocator(text).lostLine == nil)
+        }
+    }
+
     @Test func theClosestKeyAround() {
         let locator = KeyLocator("[t]\na = [1]\n[[u]]\n")
         #expect(locator["t.missing"] == 1)
