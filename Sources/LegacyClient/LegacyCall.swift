@@ -28,6 +28,7 @@ public struct LegacyCall: Sendable {
     /// What the server's success message must begin with, and the keys that are ours if it does.
     private var expected: (response: String, keys: MPPEStartKeys)?
     private var failure: SessionFailure?
+    private var lowerLayerFailure: SessionFailure?
     private var wasUp = false
     private var encryption: (receive: MPPEParameters?, transmit: MPPEParameters?)
     private var isClosing = false
@@ -66,9 +67,11 @@ public struct LegacyCall: Sendable {
         perform(ppp.decryptionLost(now: now), now: now)
     }
 
-    /// The call or its connection is gone.
-    public mutating func lowerLayerDown(now: ContinuousClock.Instant) -> [Action] {
-        perform(ppp.lowerLayerDown(now: now), now: now)
+    /// The call or its connection is gone. What PPP already knows explains more: a server often clears the call in the same breath
+    /// as it terminates the link.
+    public mutating func lowerLayerDown(because cause: SessionFailure, now: ContinuousClock.Instant) -> [Action] {
+        lowerLayerFailure = cause
+        return perform(ppp.lowerLayerDown(now: now), now: now)
     }
 
     // ---- what PPP wants done ----
@@ -173,6 +176,9 @@ public struct LegacyCall: Sendable {
             let text = String(decoding: data.prefix(64).map { (0x20...0x7E).contains($0) ? $0 : UInt8(ascii: "?") }, as: UTF8.self)
             let what = text.isEmpty ? "the server ended the link" : "the server ended the link: \(text)"
             return wasUp ? .lost(what) : .negotiation(what)
+        case .lowerLayerDown:
+            let cause = lowerLayerFailure ?? .call(reason.peerText)
+            return wasUp ? .lost(cause.reason) : cause
         default: return wasUp ? .lost(reason.peerText) : .negotiation(reason.peerText)
         }
     }

@@ -3,6 +3,12 @@ import NIOCore
 import NIOPosix
 import PPTP
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
 // The TCP control connections.
 extension LegacyClient {
     /// Puts a session's call on a connection: the open one while it has room, or a new one.
@@ -42,10 +48,19 @@ extension LegacyClient {
                 self.assumeIsolated { client in
                     switch result {
                     case .success(let channel): client.connected(line, channel)
-                    case .failure(let error): client.lost(line, .connection(String(describing: error)))
+                    case .failure(let error): client.lost(line, .connection(Self.text(error)))
                     }
                 }
             }
+    }
+
+    private static func text(_ error: any Error) -> String {
+        let causes = (error as? NIOConnectionError)?.connectionErrors.map(\.error) ?? [error]
+        for cause in causes {
+            if let cause = cause as? IOError { return String(cString: strerror(cause.errnoCode)) }
+            if case .connectTimeout? = cause as? ChannelError { return "no answer" }
+        }
+        return String(describing: error)
     }
 
     private func connected(_ line: Int, _ channel: any Channel) {

@@ -48,13 +48,16 @@ extension LegacyClient {
     }
 
     /// The call, or the connection under it, is gone.
-    func callEnded(_ number: Int, _ failure: SessionFailure) {
-        let session = sessions[number - 1]
-        switch session.status.phase {
-        case .closing: end(number, session.status.failure)
-        case .up: end(number, .lost(failure.reason))
-        default: end(number, session.status.failure ?? failure)
+    func callEnded(_ number: Int, _ cause: SessionFailure) {
+        guard !sessions[number - 1].isOver else { return }
+        let actions = sessions[number - 1].call?.lowerLayerDown(because: cause, now: .now) ?? []
+        // The data path closes the session as a whole; of PPP's last wishes only the reason counts.
+        for case .ended(let failure) in actions where sessions[number - 1].status.failure == nil {
+            sessions[number - 1].status.failure = failure
         }
+        let session = sessions[number - 1]
+        let wasOurs = session.status.phase == .closing
+        end(number, session.status.failure ?? (wasOurs ? nil : cause))
     }
 
     // ---- PPP ----

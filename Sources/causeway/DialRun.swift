@@ -18,6 +18,9 @@ struct DialRun {
         case vanish
     }
 
+    /// The server may take this long after its last IPCP packet to have its interface and routes ready.
+    private static let pingDelay = Duration.milliseconds(250)
+
     private let options: Dial
     private let logger: Logger
     private let happenings: AsyncStream<Happening>
@@ -199,7 +202,7 @@ struct DialRun {
             let sources = addresses.sorted { $0.key < $1.key }.map(\.value)
             let schedule = PingSchedule(
                 sources: sources, count: options.pingCount == 0 ? nil : options.pingCount, interval: options.pingInterval.duration,
-                now: .now)
+                now: .now + Self.pingDelay)
             let pinger = try Pinger(destination: destination, interface: options.interface, schedule: schedule, on: eventLoop)
             self.pinger = pinger
             tasks.add { [tell] in

@@ -172,12 +172,31 @@ struct LegacyCallTests {
     @Test func callGone() {
         var link = Link(.pppd)
         link.start()
-        link.client { $0.lowerLayerDown(now: $1) }
-        #expect(link.ended??.kind == .lost)
+        link.client { $0.lowerLayerDown(because: .call("cleared"), now: $1) }
+        #expect(link.ended == .some(.lost("cleared")))
         // Silent from then on.
         let before = link.frames.count
         link.client { $0.timer(now: $1 + .seconds(60)) }
         #expect(link.frames.count == before)
+    }
+
+    @Test func callGoneBeforeTheNetworkWasUp() {
+        var link = Link(.pppd)
+        link.client { $0.start(now: $1) }
+        link.client { $0.lowerLayerDown(because: .call("cleared"), now: $1) }
+        #expect(link.ended == .some(.call("cleared")))
+    }
+
+    /// pptpd clears the call right behind pppd's Terminate-Request.
+    @Test func theLinksOwnReasonCountsMore() {
+        var profile = LegacyProfile.pppd
+        profile.encrypt(.none)
+        var link = Link(profile)
+        link.start()
+        // The server has refused by now; the link would wait for more.
+        #expect(link.ended == nil)
+        link.client { $0.lowerLayerDown(because: .call("cleared"), now: $1) }
+        #expect(link.ended == .some(.negotiation("the server ended the link: MPPE encryption is required")))
     }
 
     @Test func lostEncryptionIsNegotiatedAgainAndTheNetworkStays() {
