@@ -23,9 +23,11 @@ static void owe_ack(cw_link *link, uint32_t sequence, uint64_t now) {
     link->ack_at = now + link->limits.ack_nanoseconds;
 }
 
-// The packet did nothing for us; those behind it need not wait for it. Far ones move nothing at all.
+// The packet did nothing for us; those that come later need not wait for it. Those that wait already go on waiting, because this one may
+// have been forged into the gap in front of them. Far ones move nothing at all.
 static void refuse(cw_link *link, cw_link_output *output, cw_buffer *buffer, cw_gre_place place, cw_drop cause) {
-    if (place == CW_GRE_NEXT || place == CW_GRE_AHEAD) cw_gre_window_pass(&link->window, buffer->sequence);
+    bool near = place == CW_GRE_NEXT || place == CW_GRE_AHEAD;
+    if (near && link->held == NULL) cw_gre_window_pass(&link->window, buffer->sequence);
     cw_link_drop(link, cause, buffer, output->pool);
 }
 
@@ -113,7 +115,7 @@ static void process_clear(cw_link *link, cw_link_output *output, cw_buffer *buff
 
 static void process_control(cw_link *link, cw_link_output *output, cw_buffer *buffer, cw_gre_place place) {
     // Beyond the marks of what was accepted, an old frame could come twice.
-    bool stale = place == CW_GRE_FAR || (place == CW_GRE_OPEN && link->window.expected - buffer->sequence > 64);
+    bool stale = place == CW_GRE_FAR || (place == CW_GRE_OPEN && link->window.expected - buffer->sequence > CW_GRE_WINDOW_MEMORY);
     if (stale) {
         cw_link_drop(link, CW_DROP_CONTROL_STALE, buffer, output->pool);
         return;

@@ -80,8 +80,12 @@ static void arrive_far(cw_link *link, cw_link_output *output, cw_buffer *buffer)
         return;
     }
     release_all(link, output);
-    link->window.expected = buffer->sequence;
-    link->window.accepted = 0;
+    if (link->window.proven) {
+        link->window.expected = buffer->sequence;
+        link->window.accepted = 0;
+    } else {
+        cw_gre_window_begin(&link->window, buffer->sequence);
+    }
     cw_link_process(link, output, buffer, CW_GRE_NEXT);
 }
 

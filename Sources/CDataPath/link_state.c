@@ -109,6 +109,7 @@ static void window(walk *w, cw_gre_window *window) {
     u32(w, &window->between);
     u64(w, &window->accepted);
     boolean(w, &window->learned);
+    boolean(w, &window->proven);
 }
 
 static void state(walk *w, cw_link *link) {

@@ -131,6 +131,19 @@ static void test_window_truth_table(void) {
         default: break;
         }
     }
+    // Before the first proof nothing is too late: somebody else may have been first.
+    cw_gre_window fresh = {0};
+    cw_gre_window_pass(&fresh, 1000);
+    CHECK(!fresh.learned);
+    cw_gre_window_accept(&fresh, 1000);
+    CHECK_EQUAL(cw_gre_window_place(&fresh, 1000), CW_GRE_DUPLICATE);
+    CHECK_EQUAL(cw_gre_window_place(&fresh, 999), CW_GRE_OPEN);
+    CHECK_EQUAL(cw_gre_window_place(&fresh, 1), CW_GRE_FAR);
+    cw_gre_window_begin(&fresh, 1);
+    CHECK_EQUAL(cw_gre_window_place(&fresh, 1), CW_GRE_NEXT);
+    CHECK_EQUAL(cw_gre_window_verify(&fresh, 1), 0);
+    CHECK_EQUAL(cw_gre_window_place(&fresh, 0), CW_GRE_LATE);
+
     CHECK_EQUAL(cw_gre_window_gap(&window, 3), 1);
     CHECK_EQUAL(cw_gre_window_gap(&window, 10002), 10000);
 }
