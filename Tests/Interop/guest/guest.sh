@@ -3,6 +3,7 @@
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../lib.sh"
 export TRANSFER=$topology_root/Config/lib/transfer.py
 install_missing ppp pptp-linux kmod >&2 || exit
+export ASK_STATEFUL=''
 
 guest_topology() {
     topology_up || return
@@ -17,11 +18,18 @@ guest_start() {
     guest=$1
     shift
     mkdir -p "$work/$guest"
-    LAB_TAP=tap0 LAB_NETNS=$G LAB_OUT=$work/$guest LAB_ENV=TRANSFER spawn "guest-$guest" "$interop/lab/uml" "$interop/guest/in-guest/pppd.sh" 120 "$@"
+    LAB_TAP=tap0 LAB_NETNS=$G LAB_OUT=$work/$guest LAB_ENV="TRANSFER ASK_STATEFUL" spawn "guest-$guest" "$interop/lab/uml" "$interop/guest/in-guest/pppd.sh" 120 "$@"
 }
 arrived() { [ -e "$work/$guest/at-$1" ] || ! alive "guest-$guest"; }
 guest_reaches() { wait_for 60 arrived "$1" && [ -e "$work/$guest/at-$1" ]; }
 guest_may_go() { touch "$work/$guest/go-$1"; }
+
+# build_ask_stateful: the plugin that makes pppd ask for stateful MPPE.
+build_ask_stateful() {
+    install_missing ppp-dev gcc libc6-dev || return
+    ASK_STATEFUL=$work/ask-stateful.so
+    gcc -Wall -O2 -fPIC -shared -o "$ASK_STATEFUL" "$interop/guest/ask-stateful.c"
+}
 
 # guest_ends: waits for it, and makes a step of each thing that it told.
 ended() { ! alive "guest-$guest"; }

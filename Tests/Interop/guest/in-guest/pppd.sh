@@ -66,7 +66,7 @@ wrong-password)
     [ -n "$(said 0)" ] && [ "$(said 0)" = "$(said 1)" ] && good "an unknown user looks like a wrong password: $(said 1)" || wrong "told apart: '$(said 0)' and '$(said 1)'"
     ;;
 stateful) # refused | taken
-    connect 0 lab Secret-Passw0rd require-mppe-128 mppe-stateful
+    connect 0 lab Secret-Passw0rd plugin "$ASK_STATEFUL" require-mppe-128 mppe-stateful
     expect "pppd, asking for stateful MPPE, is up" wait_until 15 up 0
     if [ "$1" = refused ]; then
         expect "and got stateless" stateless_128 0
