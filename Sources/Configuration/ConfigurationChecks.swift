@@ -10,6 +10,7 @@ extension ConfigurationReader {
         checkTunnels()
         checkPools()
         checkUsers()
+        checkTunnelOfEverything()
         checkTimes()
     }
 
@@ -163,7 +164,7 @@ extension ConfigurationReader {
         }
     }
 
-    private func complain(_ message: String, _ entry: UserDirectory.Entry) {
+    func complain(_ message: String, _ entry: UserDirectory.Entry) {
         if entry.origin.file == report.file, let user = configuredUsers.first(where: { $0.name == entry.name }) {
             report.refuse(message, at: user.path)
         } else if let user = configuredUsers.first(where: { $0.name == entry.name }), !entry.attributes.prefixes.isEmpty {

@@ -129,6 +129,54 @@ import Testing
         #expect(whole.messages.contains { $0.contains(message) }, "\(whole.messages)")
     }
 
+    /// Two listeners, two tunnels; the second pool and what is appended are the case's.
+    private func twoTunnels(secondListener: String, secrets: String = "ann * pw *\n", rest: String = "") -> Sample {
+        var sample = secondTunnel { _ in }
+        sample.listen += "pool = \"users\"\n[[listen]]\naddress = \"192.0.2.2\"\n\(secondListener)\n"
+        sample.pool += "[[pool]]\nname = \"more\"\ngateway = \"10.9.0.1\"\nranges = [\"10.9.1.0/24\"]\n"
+        sample.files["/etc/causeway/chap-secrets"] = secrets
+        sample.rest = rest
+        return sample
+    }
+
+    @Test func aPoolHasOneTunnel() {
+        #expect(twoTunnels(secondListener: "tunnel = \"aux\"\npool = \"more\"").issues.isEmpty)
+        #expect(twoTunnels(secondListener: "tunnel = \"hub\"\npool = \"users\"").issues.isEmpty)
+        let messages = twoTunnels(secondListener: "tunnel = \"aux\"\npool = \"users\"").messages
+        #expect(messages.count == 1)
+        #expect(messages[0].contains("listen[1].pool: addresses of pool \"users\" go through tunnel \"hub\" (listen[0]); listen[1] would use"))
+    }
+
+    @Test(arguments: [
+        UserCase("ann * pw *\n", "name = \"ann\"\ntunnel = \"aux\"\npool = \"more\"", nil),
+        UserCase("ann * pw *\n", "name = \"ann\"\ntunnel = \"hub\"\npool = \"users\"", nil),
+        UserCase("ann * pw *\n", "name = \"ann\"\ntunnel = \"aux\"\npool = \"users\"", "user ann would use them in tunnel \"aux\""),
+        UserCase("ann * pw *\n", "name = \"ann\"\ntunnel = \"aux\"", "user ann would use them in tunnel \"aux\""),
+        UserCase("ann * pw *\n", "name = \"ann\"\npool = \"more\"", "user ann would use them in tunnel \"hub\""),
+        UserCase("ann * pw 10.77.0.1\n", "", "user ann has addresses of their own and could come in for any of the tunnels \"aux\", \"hub\""),
+        UserCase("ann * pw 10.77.0.1\n", "name = \"ann\"\ntunnel = \"aux\"", nil),
+        UserCase("ann * pw 10.8.0.20\n", "name = \"ann\"\ntunnel = \"aux\"", "user ann would use them in tunnel \"aux\""),
+        UserCase("ann * pw 10.8.0.20\n", "name = \"ann\"\ntunnel = \"hub\"", nil),
+        UserCase("ann * pw *\n", "name = \"ann\"\nprefixes = [\"192.168.0.0/24\"]", "user ann has addresses of their own"),
+    ])
+    func everyAddressHasOneTunnel(sample: UserCase) {
+        let whole = twoTunnels(
+            secondListener: "tunnel = \"aux\"\npool = \"more\"", secrets: sample.secrets,
+            rest: sample.tables.isEmpty ? "" : "[[user]]\n\(sample.tables)\n")
+        let messages = whole.messages
+        guard let message = sample.message else {
+            #expect(messages.isEmpty)
+            return
+        }
+        #expect(messages.contains { $0.contains(message) }, "\(messages)")
+    }
+
+    @Test func gatewaysOfTwoTunnelsDiffer() {
+        var sample = twoTunnels(secondListener: "tunnel = \"aux\"\npool = \"more\"")
+        sample.pool = sample.pool.replacing("10.9.0.1", with: "10.8.0.1")
+        #expect(sample.issues.map(\.key) == ["pool[1].gateway"])
+    }
+
     @Test func manyUsersAreCheckedQuickly() throws {
         var sample = Sample()
         sample.files["/etc/causeway/chap-secrets"] = (0..<20_000).map { "u\($0) * pw 10.\(100 + $0 / 65536).\($0 / 256 % 256).\($0 % 256)\n" }.joined()
