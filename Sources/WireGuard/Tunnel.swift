@@ -56,6 +56,12 @@ public actor Tunnel {
 
     public func status() async throws -> TunnelStatus { try await backend.status() }
 
+    /// Makes the interface again after somebody deleted it. It has another number then: policy routing must be applied again.
+    public func recover() async throws -> UInt32 {
+        try await backend.remove()
+        return try await start()
+    }
+
     /// Follows the peers' names until the task is cancelled.
     public func run() async {
         while (try? await Task.sleep(for: Self.tick)) != nil {

@@ -93,6 +93,24 @@ extension PrivateNamespace {
             try await backend.remove()
         }
 
+        @Test(.timeLimit(.minutes(1))) func aDeletedInterfaceIsReportedAndMadeAgain() async throws {
+            let tunnel = Tunnel(
+                backend: try await backend("cwewg"), configuration: BigTunnel("cwewg", peers: 2, prefixesEach: 1).configuration, logger: logger)
+            let index = try await tunnel.start()
+            let socket = try NetlinkSocket(.route)
+            try socket.perform(LinkRequest.delete(index: index, name: "cwewg"))
+            guard case .running = try await tunnel.status().health else {
+                let again = try await tunnel.recover()
+                #expect(again != index)
+                #expect(try await tunnel.status().health == .running)
+                #expect(try await tunnel.status().peers.count == 2)
+                try await tunnel.stop()
+                #expect(try socket.link(named: "cwewg") == nil)
+                return
+            }
+            Issue.record("a deleted interface is called running")
+        }
+
         @Test func anInterfaceOfSomebodyElseIsLeftAlone() async throws {
             let socket = try NetlinkSocket(.route)
             let stranger = clinux_tun_open("cwewg", 0)
