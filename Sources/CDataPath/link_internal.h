@@ -4,6 +4,7 @@
 // - a packet that arrived too early is held for reorder_nanoseconds at most;
 // - an acknowledgment that found nothing to ride on leaves ack_nanoseconds after the first packet that it acknowledges;
 // - stateful MPPE: a Reset-Request is sent at once, and again every CW_RESET_INTERVAL while packets arrive that cannot be decrypted;
+//   one for a new loss CW_RESET_SPACING after the last at the earliest;
 // - packets that nobody can decrypt for CW_LOST_AFTER make the link ask for a new CCP negotiation, then every second, 2 s ... 64 s.
 #ifndef CW_LINK_INTERNAL_H
 #define CW_LINK_INTERNAL_H
@@ -27,6 +28,7 @@ enum { // ours
     CW_LOST_BACKOFF_MAX = 6,
 };
 #define CW_RESET_INTERVAL UINT64_C(300000000)
+#define CW_RESET_SPACING UINT64_C(50000000)
 #define CW_LOST_AFTER UINT64_C(1000000000)
 #define CW_LOST_AFTER_STATEFUL UINT64_C(3000000000)
 
@@ -52,6 +54,7 @@ typedef struct cw_link_requests {
     } state;
     bool due;          // send at `not_before`
     uint8_t identifier;
+    uint64_t sent_at;
     uint64_t not_before;
 } cw_link_requests;
 

@@ -30,6 +30,7 @@ bool cw_link_take_reset(cw_link *link, const uint8_t *frame, size_t length) {
         if (link->requests.state == CW_REQUEST_SENT && frame[1] == link->requests.identifier) {
             link->requests.state = CW_REQUEST_ANSWERED;
             link->requests.due = false;
+            link->requests.not_before = link->requests.sent_at + CW_RESET_SPACING;
         }
         return true;
     default:
@@ -46,6 +47,7 @@ void cw_link_request_reset(cw_link *link) {
 // A packet has proved itself.
 void cw_link_recovered(cw_link *link, const cw_mppe_result *result) {
     link->doubt = (cw_link_doubt){0};
+    if (link->requests.state != CW_REQUEST_IDLE) link->requests.not_before = link->requests.sent_at + CW_RESET_SPACING;
     link->requests.state = CW_REQUEST_IDLE;
     link->requests.due = false;
     if (!result->flushed) return;

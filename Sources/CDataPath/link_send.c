@@ -114,6 +114,7 @@ static bool send_request(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_
     requests->identifier = identifier;
     requests->state = CW_REQUEST_SENT;
     requests->due = false;
+    requests->sent_at = now;
     requests->not_before = now + CW_RESET_INTERVAL;
     link->counters->resets_sent++;
     if (link->receiver.outstanding < CW_MPPE_OUTSTANDING) link->receiver.outstanding++;

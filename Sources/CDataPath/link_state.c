@@ -127,7 +127,7 @@ static void state(walk *w, cw_link *link) {
     link->requests.state = (enum cw_request_state)choice(w, link->requests.state, CW_REQUEST_ANSWERED);
     boolean(w, &link->requests.due);
     u8(w, &link->requests.identifier);
-    link->requests.not_before = 0;
+    link->requests.sent_at = link->requests.not_before = 0;
     boolean(w, &link->peer_changes_keys);
     u32(w, &link->next_sequence);
     transmitter(w, &link->transmitter);

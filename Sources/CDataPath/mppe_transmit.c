@@ -30,16 +30,22 @@ bool cw_mppe_transmit(cw_mppe_transmitter *transmitter, uint64_t *key_changes, u
         memcpy(job->key, transmitter->key, sizeof job->key);
         return true;
     }
-    // One change is enough for a flag packet that also answers a request, in both flavours. Linux receivers want FLUSHED on flag packets
-    // (RFC 3078 section 7.2 leaves it open), the others do not mind.
     bool flag = cw_mppe_is_flag(count);
-    bool change = flag || (transmitter->flush == CW_MPPE_FLUSH_NEW && !transmitter->reset_same_key);
+    bool answer = transmitter->flush != CW_MPPE_FLUSH_NONE;
+    bool change = flag;
+    if (!transmitter->reset_same_key) {
+        // A Linux receiver counts one change for the FLUSHED packet that it sees first, and one for each flag packet before it. So a
+        // new answer never shares its change with a flag packet (it waits for the next packet), and a repeated one always does.
+        if (transmitter->flush == CW_MPPE_FLUSH_NEW) change = true;
+        if (transmitter->flush == CW_MPPE_FLUSH_REPEAT) change = false;
+    }
     if (change) change_key(transmitter, key_changes);
-    if (change || transmitter->flush != CW_MPPE_FLUSH_NONE) {
+    if (!(flag && transmitter->flush == CW_MPPE_FLUSH_NEW && !transmitter->reset_same_key)) transmitter->flush = CW_MPPE_FLUSH_NONE;
+    // Linux receivers want FLUSHED on flag packets (RFC 3078 section 7.2 leaves it open), the others do not mind.
+    if (flag || answer) {
         cw_rc4_key(&transmitter->stream, transmitter->key, transmitter->suite.length);
         header |= CW_MPPE_FLUSHED;
     }
-    transmitter->flush = CW_MPPE_FLUSH_NONE;
     cw_put16(packet, header);
     cw_rc4_crypt(&transmitter->stream, plain, plain, plain_length);
     return false;
