@@ -8,8 +8,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "memory.h"
-
 enum { handoff_minimum = 128, handoff_maximum = 512, handoff_total = 1024 };
 
 void cw_engine_config_defaults(cw_engine_config *config) {
@@ -47,7 +45,7 @@ static void free_engine(cw_engine *engine) {
     if (engine->event_fd >= 0) close(engine->event_fd);
     if (engine->probe != NULL) explicit_bzero(engine->probe, cw_link_size());
     pthread_mutex_destroy(&engine->lock);
-    cw_unmap(engine->workers, workers * sizeof *engine->workers);
+    free(engine->workers);
     free(engine->handoffs);
     free(engine->probe);
     free(engine);
@@ -64,7 +62,7 @@ static void *allocate_aligned(size_t size) {
 static bool create_parts(cw_engine *engine) {
     uint32_t workers = engine->config.worker_count;
     engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    engine->workers = cw_map(workers * sizeof *engine->workers);
+    engine->workers = allocate_aligned(workers * sizeof *engine->workers);
     engine->handoffs = allocate_aligned((size_t)workers * workers * sizeof *engine->handoffs);
     engine->probe = allocate_aligned(cw_link_size());
     if (engine->event_fd < 0 || engine->workers == NULL || engine->handoffs == NULL || engine->probe == NULL) return false;
