@@ -27,7 +27,8 @@ public struct AuthenticationRequest: Sendable {
         self.proof = proof
     }
 
-    /// The user name for log lines: what is not printable ASCII or well-formed UTF-8 text is escaped, so a client cannot forge a line.
+    /// The user name for log lines: what is not printable ASCII or well-formed UTF-8 text is escaped, so a client cannot forge a
+    /// line.
     public var userName: String { printableUserName(userNameBytes) }
 }
 
@@ -78,7 +79,7 @@ public struct UserAttributes: Sendable, Equatable {
     }
 
     /// The one address this user always gets.
-    // Never inlined: Swift 6.3.1's optimizer (CopyPropagation) ends a borrow too early where it is, and stops with an ownership error.
+    // Never inlined: the optimizer of Swift 6.3.1 (CopyPropagation) ends a borrow too early where it is, and the build stops.
     @inline(never)
     public var staticAddress: IPAddress? {
         if case .fixed(let address) = address { address } else { nil }

@@ -1,7 +1,8 @@
 import CNettle
 import Glibc
 
-// Swift faces of nettle's MD4 and SHA-1 and of the DES key layout, for MSCHAPv2.swift only. What could reveal a password stays in a Secret.
+// Swift faces of nettle's MD4 and SHA-1 and of the DES key layout, for MSCHAPv2.swift only. What could reveal a password stays in
+// a Secret.
 
 /// SHA-1 over several parts.
 struct SHA1: ~Copyable {
@@ -49,11 +50,12 @@ func md4(_ secret: Secret) -> Secret {
 
 /// MD4 over UTF-16LE units: the NT hash of a password.
 func md4(units: some Collection<UInt16>) -> Secret {
-    md4(Secret(count: units.count * 2) { buffer in
-        for (index, unit) in units.enumerated() {
-            buffer.storeBytes(of: unit.littleEndian, toByteOffset: index * 2, as: UInt16.self)
-        }
-    })
+    md4(
+        Secret(count: units.count * 2) { buffer in
+            for (index, unit) in units.enumerated() {
+                buffer.storeBytes(of: unit.littleEndian, toByteOffset: index * 2, as: UInt16.self)
+            }
+        })
 }
 
 /// 56 bits of key spread over 8 bytes with odd parity in the lowest bit of each (RFC 2759 section 8.6).

@@ -10,7 +10,8 @@ public final class LocalAuthenticator: Authenticator {
 
     private let state: Mutex<State>
     private let now: @Sendable () -> ContinuousClock.Instant
-    /// What an unknown user's response is checked against, so that it costs what a known user's does. Nobody knows a password for it.
+    /// What an unknown user's response is checked against, so that it costs what a known user's does. Nobody knows a password for
+    /// it.
     private let decoy: Secret
 
     public init(
@@ -41,7 +42,8 @@ public final class LocalAuthenticator: Authenticator {
                 $0.limiter.permits(user: request.userNameBytes, source: request.source, now: now)
             )
         }
-        // Known or not, locked out or not: one response is worked out for each candidate hash, and an unknown user has one candidate.
+        // Known or not, locked out or not: one response is worked out for each candidate hash, and an unknown user has one
+        // candidate.
         var match: Secret?
         for hash in entry?.ntHashes ?? [decoy] {
             let expected = MSCHAPv2.ntResponse(

@@ -2,10 +2,12 @@ import Addresses
 
 /// Slows down guessing: after some failed log-ins a user is locked out *from one source*, for longer each time.
 ///
-/// Counting by (user, source) means that nobody can lock somebody else out. An IPv6 source counts by its /64: its owner has all of them.
-/// Memory is bounded: per source, and in all. An attacker who overflows it only makes us forget the attacker's own or the oldest failures.
+/// Counting by (user, source) means that nobody can lock somebody else out. An IPv6 source counts by its /64: its owner has all
+/// of them. Memory is bounded: per source, and in all. An attacker who overflows it only makes us forget the attacker's own or
+/// the oldest failures.
 ///
-/// Times: failures are forgotten `memory` after the last one; a lock lasts `lockTime`, doubled for each lock in a row up to eightfold.
+/// Times: failures are forgotten `memory` after the last one; a lock lasts `lockTime`, doubled for each lock in a row up to
+/// eightfold.
 public struct LoginLimiter: Sendable {
     public struct Limits: Sendable, Equatable {
         /// Failed log-ins that lead to a lock. 0: never lock.
@@ -47,7 +49,8 @@ public struct LoginLimiter: Sendable {
     /// (user, source) pairs with failures on record.
     public var recordCount: Int { sources.values.reduce(0) { $0 + $1.users.count } }
 
-    /// Whether this log-in may be tried. A refused attempt does not lengthen the lock: a device that keeps dialling gets in again.
+    /// Whether this log-in may be tried. A refused attempt does not lengthen the lock: a device that keeps dialling gets in
+    /// again.
     public func permits(user: [UInt8], source: IPAddress, now: ContinuousClock.Instant) -> Bool {
         guard let until = sources[Self.key(source)]?.users[Self.key(user)]?.lockedUntil else { return true }
         return now >= until
@@ -101,7 +104,8 @@ public struct LoginLimiter: Sendable {
         sources = sources.filter { now - $0.value.lastFailure <= memory }
         let room = max(limits.maxSources / 8, 1)
         guard sources.count > limits.maxSources - room else { return }
-        let oldest = sources.sorted { $0.value.lastFailure < $1.value.lastFailure }.prefix(sources.count - limits.maxSources + room)
+        let oldest = sources.sorted { $0.value.lastFailure < $1.value.lastFailure }.prefix(
+            sources.count - limits.maxSources + room)
         for (key, _) in oldest { sources[key] = nil }
     }
 

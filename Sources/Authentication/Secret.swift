@@ -1,6 +1,7 @@
 import Glibc
 
-/// Key material or a password: one heap buffer that is overwritten when the last owner lets go of it, and text that never shows it.
+/// Key material or a password: one heap buffer that is overwritten when the last owner lets go of it, and text that never shows
+/// it.
 ///
 /// The bytes leave only through `withUnsafeBytes`; whoever copies them out of there is responsible for the copy.
 public struct Secret: Sendable {

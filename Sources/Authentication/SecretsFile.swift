@@ -4,9 +4,9 @@ import Addresses
 ///
 /// Secrets: the password itself, `@/path` (the first word of that file), or `nt-hash:` and 32 hexadecimal digits.
 ///
-/// Addresses: `*` any; `-` or nothing at all: none, the log-in is refused; an address: the user always gets the first one named; a network
-/// (`10.8.0.0/24`): a free address of the pool inside it. Host and network names, `!` and the unit offset `+` are refused with a reason,
-/// and so are options behind `--`.
+/// Addresses: `*` any; `-` or nothing at all: none, the log-in is refused; an address: the user always gets the first one named;
+/// a network (`10.8.0.0/24`): a free address of the pool inside it. Host and network names, `!` and the unit offset `+` are
+/// refused with a reason, and so are options behind `--`.
 public struct SecretsFile: Sendable, Equatable {
     public var entries: [UserDirectory.Entry]
     public var warnings: [FileIssue]
@@ -128,7 +128,8 @@ public struct SecretsFile: Sendable, Equatable {
         }
         guard !bytes.isEmpty else { throw Refusal(text: "the secret is empty, so anybody could log in") }
         if bytes.first == UInt8(ascii: "&"), !word.literalStart {
-            throw Refusal(text: "secrets of the form &NAME are not supported; put the secret between quotes if it begins with '&'")
+            throw Refusal(
+                text: "secrets of the form &NAME are not supported; put the secret between quotes if it begins with '&'")
         }
         return .password(Secret(bytes))
     }
@@ -165,7 +166,10 @@ public struct SecretsFile: Sendable, Equatable {
                 throw Refusal(text: "\(word): addresses by unit number are not supported; name the address")
             }
             guard let network = network(word) else {
-                throw Refusal(text: "expected *, -, an address or a network such as 10.8.0.0/24, found \"\(printableUserName(Array(word.utf8)))\"")
+                throw Refusal(
+                    text:
+                        "expected *, -, an address or a network (10.8.0.0/24), found \"\(printableUserName(Array(word.utf8)))\""
+                )
             }
             networks.append(network)
         }

@@ -1,9 +1,10 @@
-// The words of a secrets file, cut as pppd cuts them: white space separates words; `"` and `'` quote; a backslash escapes, also between
-// quotes: \a \b \f \n \r \s (space) \t, up to three octal digits, \x and up to two hexadecimal digits, anything else stands for itself;
-// a backslash at the end of a line joins it with the next one; an unquoted `#` ends the word before it and begins a comment.
+// The words of a secrets file, cut as pppd cuts them: white space separates words; `"` and `'` quote; a backslash escapes, also
+// between quotes: \a \b \f \n \r \s (space) \t, up to three octal digits, \x and up to two hexadecimal digits, anything else
+// stands for itself; a backslash at the end of a line joins it with the next one; an unquoted `#` ends the word before it and
+// begins a comment.
 //
-// Stricter than pppd in three things, so that a slip does not change who may log in: a quote must be closed on its line, a word is at most
-// `maxWordLength` bytes (pppd cuts it there), and no word holds a NUL byte (pppd would end it there).
+// Stricter than pppd in three things, so that a slip does not change who may log in: a quote must be closed on its line, a word
+// is at most `maxWordLength` bytes (pppd cuts it there), and no word holds a NUL byte (pppd would end it there).
 
 struct SecretsWord {
     var bytes: [UInt8] = []
@@ -99,10 +100,12 @@ struct SecretsLexer {
             word.bytes.append(value)
         }
         guard let open = quote else { return .success(word) }
-        return .failure(Complaint(text: "a quotation that begins with \(open == .doubleQuote ? "\"" : "'") is not closed on its line"))
+        return .failure(
+            Complaint(text: "a quotation that begins with \(open == .doubleQuote ? "\"" : "'") is not closed on its line"))
     }
 
-    /// What the escape at the cursor stands for; nil for a joined line. A backslash at the very end of the file stands for nothing.
+    /// What the escape at the cursor stands for; nil for a joined line. A backslash at the very end of the file stands for
+    /// nothing.
     private mutating func escape() -> UInt8? {
         advance()
         guard let byte = peek() else { return nil }

@@ -39,7 +39,8 @@ public struct UserDirectory: Sendable, Equatable {
             self.origin = origin
             switch credential {
             case .password(let password):
-                ntHashes = [MSCHAPv2.ntHash(password: password)] + (MSCHAPv2.bytewiseNTHash(password: password).map { [$0] } ?? [])
+                ntHashes =
+                    [MSCHAPv2.ntHash(password: password)] + (MSCHAPv2.bytewiseNTHash(password: password).map { [$0] } ?? [])
             case .ntHash(let hash):
                 ntHashes = [hash]
             }
@@ -69,7 +70,8 @@ public struct UserDirectory: Sendable, Equatable {
         }
     }
 
-    /// The entry that decides about a log-in, by pppd's rule: a named user beats `*`, then a named server beats `*`, then the first one.
+    /// The entry that decides about a log-in, by pppd's rule: a named user beats `*`, then a named server beats `*`, then the
+    /// first one.
     ///
     /// A name with a domain is looked for as it is and then without the domain.
     public func entry(userName: [UInt8], serverName: String) -> Entry? {

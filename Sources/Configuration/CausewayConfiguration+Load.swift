@@ -27,8 +27,8 @@ extension CausewayConfiguration {
     ///
     /// - Parameters:
     ///   - exposure: why nobody should put a password into that file, if so.
-    ///   - readFile: stands in for the file system: path and size limit in, contents out. By default, files must be safe from others and
-    ///     belong to root, to this process or to the account that the configuration names.
+    ///   - readFile: stands in for the file system: path and size limit in, contents out. By default, files must be safe from
+    ///     others and belong to root, to this process or to the account that the configuration names.
     public static func parse(
         _ text: String, file: String, exposure: FileIssue? = nil, readFile: ((String, Int) throws(FileIssue) -> Secret)? = nil
     ) throws(ConfigurationError) -> CausewayConfiguration {

@@ -249,7 +249,9 @@ public struct HostAndPort: Sendable, Hashable, LosslessStringConvertible {
                 && label.utf8.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }
         }
         // A last label of digits only is an address that went wrong, not a name.
-        guard host.utf8.count <= 253, valid, !(labels.last?.utf8.allSatisfy { (0x30...0x39).contains($0) } ?? true) else { return nil }
+        guard host.utf8.count <= 253, valid, !(labels.last?.utf8.allSatisfy { (0x30...0x39).contains($0) } ?? true) else {
+            return nil
+        }
         self.host = String(host)
         self.port = port
     }

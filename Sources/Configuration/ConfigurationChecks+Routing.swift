@@ -1,8 +1,8 @@
 import Addresses
 import Authentication
 
-// The kernel picks a tunnel by the inner source address alone. So every address a user can get belongs to one tunnel, whichever way the
-// user came in; anything else would send packets through a tunnel that the user is not bound to.
+// The kernel picks a tunnel by the inner source address alone. So every address a user can get belongs to one tunnel, whichever
+// way the user came in; anything else would send packets through a tunnel that the user is not bound to.
 extension ConfigurationReader {
     func checkTunnelOfEverything() {
         var pools = PoolTunnels()
@@ -18,7 +18,9 @@ extension ConfigurationReader {
             let name = "user \(entry.displayName)"
             if tunnels.count > 1, user.staticAddress != nil || !user.prefixes.isEmpty {
                 let listed = tunnels.map { "\"\($0)\"" }.joined(separator: ", ")
-                complain("\(name) has addresses of their own and could come in for any of the tunnels \(listed); set tunnel in a [[user]]", entry)
+                complain(
+                    "\(name) has addresses of their own and could come in for tunnels \(listed); set tunnel in a [[user]]",
+                    entry)
                 continue
             }
             for (pool, tunnel) in drawn(by: user, through: tunnels) {
@@ -28,7 +30,8 @@ extension ConfigurationReader {
         checkGateways(pools)
     }
 
-    /// The pools that a user's own address comes from or lies in, with the tunnels it may be used in, as far as the listeners do not say so.
+    /// The pools that a user's own address comes from or lies in, with the tunnels it may be used in, as far as the listeners do
+    /// not say so.
     private func drawn(by user: UserAttributes, through tunnels: [String]) -> [(pool: String, tunnel: String)] {
         if let address = user.staticAddress {
             guard let pool = configuration.pools.first(where: { $0.ranges.contains { $0.contains(address) } }) else { return [] }
@@ -45,7 +48,8 @@ extension ConfigurationReader {
             guard let tunnel = pools.tunnel(of: pool.name) else { continue }
             if let other = owners[pool.gateway], other.tunnel != tunnel {
                 report.refuse(
-                    "\(pool.gateway) is the gateway of pool \"\(other.pool)\" too, which goes through another tunnel", at: "pool[\(index)].gateway")
+                    "\(pool.gateway) is the gateway of pool \"\(other.pool)\" too, which goes through another tunnel",
+                    at: "pool[\(index)].gateway")
             }
             owners[pool.gateway] = (pool.name, tunnel)
         }
@@ -64,7 +68,7 @@ private struct PoolTunnels {
         }
         guard first.tunnel != tunnel else { return }
         refuse(
-            "addresses of pool \"\(pool)\" go through tunnel \"\(first.tunnel)\" (\(first.by)); \(who) would use them in tunnel \"\(tunnel)\": "
-                + "it needs a pool of its own")
+            "addresses of pool \"\(pool)\" go through tunnel \"\(first.tunnel)\" (\(first.by)); "
+                + "\(who) would use them in tunnel \"\(tunnel)\": it needs a pool of its own")
     }
 }

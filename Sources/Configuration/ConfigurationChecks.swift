@@ -16,7 +16,8 @@ extension ConfigurationReader {
 
     private func checkPresence() {
         for (key, count) in [
-            ("listen", configuration.listeners.count), ("tunnel", configuration.tunnels.count), ("pool", configuration.pools.count),
+            ("listen", configuration.listeners.count), ("tunnel", configuration.tunnels.count),
+            ("pool", configuration.pools.count),
         ] where count == 0 && report.line(of: key) == nil {
             report.expected("at least one [[\(key)]]", found: "none", at: key)
         }
@@ -25,8 +26,11 @@ extension ConfigurationReader {
     private func checkListeners() {
         let listeners = configuration.listeners
         for (index, listener) in listeners.enumerated() {
-            for other in listeners[..<index] where other.port == listener.port && other.address.family == listener.address.family {
-                guard other.address == listener.address || other.address.isUnspecified || listener.address.isUnspecified else { continue }
+            for other in listeners[..<index] where other.port == listener.port && other.address.family == listener.address.family
+            {
+                guard other.address == listener.address || other.address.isUnspecified || listener.address.isUnspecified else {
+                    continue
+                }
                 report.refuse(
                     "\(Endpoint(listener.address, listener.port)) is covered by \(Endpoint(other.address, other.port)) already",
                     at: "listen[\(index)].address")
@@ -72,7 +76,8 @@ extension ConfigurationReader {
                 }
                 if peer.endpoint == nil, tunnel.listenPort == 0 {
                     report.warn(
-                        "without an endpoint the peer has to speak first, but the tunnel has no fixed listen-port to find it at", at: peerPath)
+                        "without an endpoint the peer has to speak first, but the tunnel has no fixed listen-port to find it at",
+                        at: peerPath)
                 }
             }
         }
@@ -92,7 +97,8 @@ extension ConfigurationReader {
         }
         for (index, pool) in pools.enumerated() {
             for (range, path) in ranges where range.contains(pool.gateway) {
-                report.refuse("\(pool.gateway) lies in \(range) (\(path)) and would be given to a user", at: "pool[\(index)].gateway")
+                report.refuse(
+                    "\(pool.gateway) lies in \(range) (\(path)) and would be given to a user", at: "pool[\(index)].gateway")
             }
         }
         for (index, tunnel) in configuration.tunnels.enumerated() {
@@ -106,8 +112,8 @@ extension ConfigurationReader {
         }
     }
 
-    /// What a user holds must be nobody else's: not another user's, not a pool's, not ours. A static address may lie in a pool, which then
-    /// keeps it for its user; a network may not.
+    /// What a user holds must be nobody else's: not another user's, not a pool's, not ours. A static address may lie in a pool,
+    /// which then keeps it for its user; a network may not.
     private func checkUsers() {
         var ours: [(IPAddress, String)] = []
         for (index, pool) in configuration.pools.enumerated() { ours.append((pool.gateway, "pool[\(index)].gateway")) }
@@ -134,8 +140,8 @@ extension ConfigurationReader {
             if case .within(let networks) = attributes.address,
                 !networks.contains(where: { network in ranges.contains { $0.overlaps(network) } })
             {
-                complain("user \(entry.displayName) may only have an address in \(networks.map(\.description).joined(separator: ", ")), "
-                    + "and no pool has one there", entry)
+                let listed = networks.map(\.description).joined(separator: ", ")
+                complain("user \(entry.displayName) may only have an address in \(listed), and no pool has one there", entry)
             }
         }
         checkHoldings(held)
@@ -146,8 +152,8 @@ extension ConfigurationReader {
         var owner: UserDirectory.Entry
     }
 
-    /// Sorted by address, a network comes directly before everything inside it, so one pass with the open networks on a stack is enough:
-    /// secrets files may have very many users.
+    /// Sorted by address, a network comes directly before everything inside it, so one pass with the open networks on a stack is
+    /// enough: secrets files may have very many users.
     private func checkHoldings(_ holdings: [Holding]) {
         var open: [Holding] = []
         for holding in holdings.sorted(by: { $0.prefix < $1.prefix }) {
@@ -191,8 +197,8 @@ extension ConfigurationReader {
 }
 
 extension ConfigurationReader {
-    /// Gives every tunnel without a `table` one from 52000 to 52999 that depends on its name, so that a tunnel added in front does not
-    /// move the others.
+    /// Gives every tunnel without a `table` one from 52000 to 52999 that depends on its name, so that a tunnel added in front
+    /// does not move the others.
     mutating func assignTables() {
         var taken = Set(configuration.tunnels.map(\.table)).union([configuration.dataPath.returnTable])
         for index in configuration.tunnels.indices where configuration.tunnels[index].table == 0 {

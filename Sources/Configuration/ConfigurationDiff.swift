@@ -85,7 +85,8 @@ private struct Differences {
         live("ppp.rechallenge-interval", \.ppp.rechallengeInterval)
     }
 
-    /// A tunnel is the same tunnel while its name is. New ones and gone ones are a matter of the start: the core numbers them then.
+    /// A tunnel is the same tunnel while its name is. New ones and gone ones are a matter of the start: the core numbers them
+    /// then.
     mutating func tunnels() {
         compare("tunnel", old.tunnels.map(\.name), new.tunnels.map(\.name), live: false)
         for after in new.tunnels {

@@ -1,4 +1,5 @@
-/// Everything that is wrong with a configuration, in the order of its lines. The process that cannot start with it exits 78 (EX_CONFIG).
+/// Everything that is wrong with a configuration, in the order of its lines. The process that cannot start with it exits 78
+/// (EX_CONFIG).
 public struct ConfigurationError: Error, Equatable, CustomStringConvertible {
     public var issues: [ConfigurationIssue]
 

@@ -47,7 +47,8 @@ extension ConfigurationReader {
 
     static func unicastV4(_ node: TOMLNode) -> IPAddress? {
         node.address.flatMap { address in
-            let bad = address.family != .v4 || address.isUnspecified || address.isLoopback || address.isMulticast || address.isLinkLocal
+            let bad =
+                address.family != .v4 || address.isUnspecified || address.isLoopback || address.isMulticast || address.isLinkLocal
             return bad || address.v4! >> 28 == 0xF ? nil : address
         }
     }
@@ -60,7 +61,9 @@ extension ConfigurationReader {
         let password = table.optional("password", "a password of 1 to 1024 bytes", secret: true) { node in
             node.string.flatMap { (1...1024).contains($0.utf8.count) ? Secret(utf8: $0) : nil }
         }
-        let hash = table.optional("nt-hash", "32 hexadecimal digits", secret: true) { $0.string.flatMap { parseNTHash(Array($0.utf8)) } }
+        let hash = table.optional("nt-hash", "32 hexadecimal digits", secret: true) {
+            $0.string.flatMap { parseNTHash(Array($0.utf8)) }
+        }
         if table.has("password"), table.has("nt-hash") {
             report.refuse("give either a password or an nt-hash, not both", at: table.path(of: "nt-hash"))
         }
@@ -72,14 +75,17 @@ extension ConfigurationReader {
                 "at most \(Self.maxUserPrefixes) networks", found: "\(attributes.prefixes.count)", at: table.path(of: "prefixes"))
         }
         for (key, target, names) in [
-            ("pool", \UserAttributes.pool, configuration.pools.map(\.name)), ("tunnel", \.tunnel, configuration.tunnels.map(\.name)),
+            ("pool", \UserAttributes.pool, configuration.pools.map(\.name)),
+            ("tunnel", \.tunnel, configuration.tunnels.map(\.name)),
         ] {
             let listed = names.map { "\"\($0)\"" }.joined(separator: ", ")
             attributes[keyPath: target] = table.optional(key, "one of \(listed)") { node in
                 node.string.flatMap { names.contains($0) ? $0 : nil }
             }
         }
-        attributes.rate = table.optional("rate", "kbit/s as a whole number from 8 to 100000000") { $0.number(in: 8...100_000_000) }
+        attributes.rate = table.optional("rate", "kbit/s as a whole number from 8 to 100000000") {
+            $0.number(in: 8...100_000_000)
+        }
         table.finish()
         guard let name else { return }
         if !configuredNames.insert(Array(name.utf8)).inserted {
@@ -101,9 +107,12 @@ extension ConfigurationReader {
         table.read(&backend, "backend")
         if table.has("private-key") {
             _ = table.optional("private-key", "", { _ in true })
-            report.refuse("keys do not belong in this file; put it into a file of its own and name that in private-key-file", at: table.path(of: "private-key"))
+            report.refuse(
+                "keys do not belong in this file; put it into a file of its own and name that in private-key-file",
+                at: table.path(of: "private-key"))
         }
-        let keyFile = table.required("private-key-file", "the absolute path of a file with the tunnel's private key", Self.absolutePath)
+        let keyFile = table.required(
+            "private-key-file", "the absolute path of a file with the tunnel's private key", Self.absolutePath)
         var tunnel = CausewayConfiguration.Tunnel(
             name: name ?? "", interface: interface ?? "", backend: backend, privateKeyFile: keyFile ?? "",
             privateKey: keyFile.flatMap { key($0, at: table.path(of: "private-key-file")) } ?? Secret([]), table: 0)
@@ -131,15 +140,19 @@ extension ConfigurationReader {
 
     private func peer(_ table: TableReader) -> CausewayConfiguration.Peer? {
         var table = table
-        let publicKey = table.required("public-key", "a WireGuard key: 44 characters of base64", { $0.string.flatMap(WireGuardKey.canonical) })
-        let endpoint = table.optional("endpoint", "a host and a port, such as \"hub.example.org:51820\" or \"[2001:db8::1]:51820\"") {
+        let publicKey = table.required(
+            "public-key", "a WireGuard key: 44 characters of base64", { $0.string.flatMap(WireGuardKey.canonical) })
+        let endpoint = table.optional(
+            "endpoint", "a host and a port, such as \"hub.example.org:51820\" or \"[2001:db8::1]:51820\""
+        ) {
             $0.string.flatMap(HostAndPort.init)
         }
         if !table.has("allowed-ips") {
             report.expected("an array of networks", found: "no such key", at: table.path(of: "allowed-ips"))
         }
         let allowedIPs = table.list("allowed-ips", of: Self.prefixRule, \.prefix)
-        let presharedKeyFile = table.optional("preshared-key-file", "the absolute path of a file with the preshared key", Self.absolutePath)
+        let presharedKeyFile = table.optional(
+            "preshared-key-file", "the absolute path of a file with the preshared key", Self.absolutePath)
         if table.has("preshared-key") {
             _ = table.optional("preshared-key", "", { _ in true })
             report.refuse(

@@ -4,7 +4,8 @@ import Addresses
 extension ConfigurationReader {
     static func instanceName(_ node: TOMLNode) -> String? {
         node.string.flatMap { text in
-            let valid = text.utf8.allSatisfy { byte in (isAlphanumeric(byte) && byte | 0x20 == byte) || byte == UInt8(ascii: "-") }
+            let valid = text.utf8.allSatisfy { byte in (isAlphanumeric(byte) && byte | 0x20 == byte) || byte == UInt8(ascii: "-")
+            }
             return (1...16).contains(text.utf8.count) && valid ? text : nil
         }
     }

@@ -13,7 +13,8 @@ extension ConfigurationReader {
             if let credential = user.credential {
                 if let first = indexes.first {
                     report.refuse(
-                        "user \"\(displayName)\" has another password in \(entries[first].origin); remove one of them", at: user.path)
+                        "user \"\(displayName)\" has another password in \(entries[first].origin); remove one of them",
+                        at: user.path)
                 }
                 entries.append(
                     .init(
@@ -21,7 +22,7 @@ extension ConfigurationReader {
                         origin: .init(file: report.file, line: report.line(of: user.path) ?? 0)))
             } else if indexes.isEmpty {
                 report.refuse(
-                    "user \"\(displayName)\" has no password: expected password or nt-hash here, or a line in one of the secrets files",
+                    "user \"\(displayName)\" has no password: expected password, nt-hash, or a line in one of the secrets files",
                     at: user.path)
             } else {
                 for index in indexes {

@@ -1,8 +1,8 @@
 /// Line numbers of the keys in a TOML text, because the parser does not tell them: `tunnel[0].peer[1].endpoint` → 57.
 ///
-/// It also goes first: the parser ends the process by an assertion on some malformed headers (`[=`), and a slip in a file that is read
-/// again must not end the sessions of a running gateway. So it accepts all TOML and only roughly nothing else, and the parser sees only
-/// what this scan found its way through.
+/// It also goes first: the parser ends the process by an assertion on some malformed headers (`[=`), and a slip in a file that is
+/// read again must not end the sessions of a running gateway. So it accepts all TOML and only roughly nothing else, and the
+/// parser sees only what this scan found its way through.
 struct KeyLocator {
     private(set) var lines: [String: Int] = [:]
     /// Where the scan got lost in what is not TOML.
@@ -18,7 +18,7 @@ struct KeyLocator {
 
     init(_ text: String) {
         input = Array(text.utf8)
-        if input.starts(with: [0xEF, 0xBB, 0xBF]) { position = 3 } // a byte order mark
+        if input.starts(with: [0xEF, 0xBB, 0xBF]) { position = 3 }  // a byte order mark
         if !document() { lostLine = line }
         input = []
     }
@@ -35,7 +35,8 @@ struct KeyLocator {
 
     /// A path with one more key. Keys that TOML would not let stand bare are quoted, so a dot in a key is no separator.
     static func path(_ parent: String, _ key: String) -> String {
-        let bare = !key.isEmpty && key.utf8.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }
+        let bare =
+            !key.isEmpty && key.utf8.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }
         let shown = bare ? key : "\"" + key.unicodeScalars.map { $0.escaped(asASCII: false) }.joined() + "\""
         return parent.isEmpty ? shown : "\(parent).\(shown)"
     }
@@ -137,7 +138,9 @@ struct KeyLocator {
                 keys.append(key)
             } else {
                 let start = position
-                while let byte = peek(), isAlphanumeric(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") { advance() }
+                while let byte = peek(), isAlphanumeric(byte) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") {
+                    advance()
+                }
                 guard position > start else { return nil }
                 keys.append(String(decoding: input[start..<position], as: UTF8.self))
             }

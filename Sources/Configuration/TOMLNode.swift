@@ -19,13 +19,15 @@ indirect enum TOMLNode: Equatable {
         }
         if let line = locator.lostLine {
             throw ConfigurationIssue(
-                file: file, line: line, message: "not valid TOML: expected [table], [[table]] or key = value, with every quote and bracket closed")
+                file: file, line: line,
+                message: "not valid TOML: expected [table], [[table]] or key = value, with every quote and bracket closed")
         }
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)
         } catch let error as TOMLParseError {
-            throw ConfigurationIssue(file: file, line: error.source.begin.line, message: "not valid TOML: \(firstLine(error.description))")
+            throw ConfigurationIssue(
+                file: file, line: error.source.begin.line, message: "not valid TOML: \(firstLine(error.description))")
         } catch {
             throw ConfigurationIssue(file: file, message: "not valid TOML: \(error)")
         }

@@ -59,7 +59,8 @@ struct TableReader {
 
     // ---- One value ----
 
-    /// What `convert` makes of the value; nil, with a complaint, if it makes nothing of it; nil, silently, if there is no such key.
+    /// What `convert` makes of the value; nil, with a complaint, if it makes nothing of it; nil, silently, if there is no such
+    /// key.
     mutating func optional<Value>(
         _ key: String, _ expected: String, secret: Bool = false, _ convert: (TOMLNode) -> Value?
     ) -> Value? {
@@ -88,7 +89,10 @@ struct TableReader {
     }
 
     mutating func read(_ target: inout Duration, _ key: String, _ range: ClosedRange<Duration>) {
-        read(&target, key, "a time from \(text(range.lowerBound)) to \(text(range.upperBound)), such as \"30s\", \"2m\" or 30 (seconds)") {
+        read(
+            &target, key,
+            "a time from \(text(range.lowerBound)) to \(text(range.upperBound)), such as \"30s\", \"2m\" or 30 (seconds)"
+        ) {
             $0.duration.flatMap { range.contains($0) ? $0 : nil }
         }
     }

@@ -22,7 +22,9 @@ import Testing
     }
 
     private func directory(_ lines: String) throws -> UserDirectory {
-        let file = try SecretsFile.parse(Secret(utf8: lines), file: "s") { path throws(FileIssue) in throw FileIssue(file: path, message: "") }
+        let file = try SecretsFile.parse(Secret(utf8: lines), file: "s") { path throws(FileIssue) in
+            throw FileIssue(file: path, message: "")
+        }
         return UserDirectory(file.entries)
     }
 
@@ -38,8 +40,12 @@ import Testing
                 identifier: 7, authenticatorChallenge: challenge, peerChallenge: peerChallenge, ntResponse: response))
     }
 
-    private func accepted(_ result: AuthenticationResult) -> AcceptedUser? { if case .accept(let user) = result { user } else { nil } }
-    private func rejected(_ result: AuthenticationResult) -> Rejection? { if case .reject(let rejection) = result { rejection } else { nil } }
+    private func accepted(_ result: AuthenticationResult) -> AcceptedUser? {
+        if case .accept(let user) = result { user } else { nil }
+    }
+    private func rejected(_ result: AuthenticationResult) -> Rejection? {
+        if case .reject(let rejection) = result { rejection } else { nil }
+    }
 
     @Test func theRightPassword() async throws {
         let user = accepted(try await authenticator("ann * pw 10.8.0.7").authenticate(request("ann", "pw")))
@@ -116,7 +122,9 @@ import Testing
         #expect(accepted(await authenticator.authenticate(request("ann", "grösse"))) == nil)
     }
 
-    @Test(arguments: [(15, 16, 24), (16, 17, 24), (16, 16, 23), (0, 0, 0)]) func wrongLengths(lengths: (Int, Int, Int)) async throws {
+    @Test(arguments: [(15, 16, 24), (16, 17, 24), (16, 16, 23), (0, 0, 0)]) func wrongLengths(lengths: (Int, Int, Int))
+        async throws
+    {
         let proof = AuthenticationRequest.Proof.msCHAPv2(
             identifier: 0, authenticatorChallenge: [UInt8](repeating: 0, count: lengths.0),
             peerChallenge: [UInt8](repeating: 0, count: lengths.1), ntResponse: [UInt8](repeating: 0, count: lengths.2))

@@ -10,7 +10,9 @@ import Testing
     private let ann = Array("ann".utf8)
     private let bob = Array("bob".utf8)
 
-    private func limiter(_ failures: Int = 3) -> LoginLimiter { LoginLimiter(limits: .init(failures: failures, lockTime: .seconds(60))) }
+    private func limiter(_ failures: Int = 3) -> LoginLimiter {
+        LoginLimiter(limits: .init(failures: failures, lockTime: .seconds(60)))
+    }
 
     private func fail(_ limiter: inout LoginLimiter, _ times: Int, _ user: [UInt8], _ source: IPAddress, at seconds: Int = 0) {
         for _ in 0..<times { limiter.failed(user: user, source: source, now: start + .seconds(seconds)) }

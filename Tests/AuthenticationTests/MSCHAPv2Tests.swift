@@ -59,7 +59,8 @@ private enum Vector {
 
     /// A hash of zeros makes three weak DES keys; the response is what DES gives all the same.
     @Test func weakDESKeysAreUsed() {
-        let response = MSCHAPv2.challengeResponse(challenge: hex("0000000000000000"), ntHash: Secret([UInt8](repeating: 0, count: 16)))
+        let response = MSCHAPv2.challengeResponse(
+            challenge: hex("0000000000000000"), ntHash: Secret([UInt8](repeating: 0, count: 16)))
         #expect(response == hex("8CA64DE9C1B123A7 8CA64DE9C1B123A7 8CA64DE9C1B123A7"))
     }
 
@@ -119,7 +120,9 @@ private enum Vector {
     @Test func passwordsOutsideASCII() {
         let utf8 = Secret(utf8: "größe")
         let windows = Secret(count: 10) { buffer in
-            for (index, unit) in "größe".utf16.enumerated() { buffer.storeBytes(of: unit.littleEndian, toByteOffset: index * 2, as: UInt16.self) }
+            for (index, unit) in "größe".utf16.enumerated() {
+                buffer.storeBytes(of: unit.littleEndian, toByteOffset: index * 2, as: UInt16.self)
+            }
         }
         #expect(MSCHAPv2.ntHash(password: utf8) == md4(windows))
         // The same password in a file written in Latin-1 gives what Windows makes of it.

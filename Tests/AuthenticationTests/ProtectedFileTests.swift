@@ -5,7 +5,9 @@ import Testing
 
 @Suite struct ProtectedFileTests {
     /// A file in a directory of its own, gone afterwards.
-    private func withFile<Result>(_ contents: String, mode: mode_t, owner: uid_t? = nil, _ body: (String) throws -> Result) throws -> Result {
+    private func withFile<Result>(_ contents: String, mode: mode_t, owner: uid_t? = nil, _ body: (String) throws -> Result) throws
+        -> Result
+    {
         var template = Array("/tmp/causeway-XXXXXX".utf8CString)
         let folder = try #require(mkdtemp(&template).map { String(cString: $0) })
         let path = folder + "/secret"

@@ -108,7 +108,9 @@ private func hash(_ password: String) -> [Secret] { [MSCHAPv2.ntHash(password: S
         #expect(try parse("a * p \(sample.column)").entries[0].attributes.address == sample.policy)
     }
 
-    @Test(arguments: ["!10.0.0.1", "10.0.0.0/24+", "host.example.org", "10.0.0.1 -- mtu 1400", "10.0.0.0/33", "10.0.0/8", "10.0.0.1/"])
+    @Test(arguments: [
+        "!10.0.0.1", "10.0.0.0/24+", "host.example.org", "10.0.0.1 -- mtu 1400", "10.0.0.0/33", "10.0.0/8", "10.0.0.1/",
+    ])
     func addressColumnRefusals(column: String) {
         let found = issues("x * p *\na * p \(column)")
         #expect(found.count == 1)

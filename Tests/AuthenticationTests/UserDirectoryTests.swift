@@ -4,7 +4,10 @@ import Testing
 
 @Suite struct UserDirectoryTests {
     private func directory(_ lines: String) throws -> UserDirectory {
-        UserDirectory(try SecretsFile.parse(Secret(utf8: lines), file: "s") { path throws(FileIssue) in throw FileIssue(file: path, message: "") }.entries)
+        UserDirectory(
+            try SecretsFile.parse(Secret(utf8: lines), file: "s") { path throws(FileIssue) in
+                throw FileIssue(file: path, message: "")
+            }.entries)
     }
 
     private func line(_ directory: UserDirectory, _ user: String, _ server: String) -> Int? {

@@ -16,7 +16,8 @@ import Testing
         var sample = Sample()
         sample.listen += "[[listen]]\naddress = \"192.0.2.1\"\n"
         #expect(sample.issues.map(\.key) == ["listen[1].address"])
-        sample.listen = sample.listen.replacing("[[listen]]\naddress = \"192.0.2.1\"\n[[listen]]", with: "[[listen]]\naddress = \"0.0.0.0\"\n[[listen]]")
+        sample.listen = sample.listen.replacing(
+            "[[listen]]\naddress = \"192.0.2.1\"\n[[listen]]", with: "[[listen]]\naddress = \"0.0.0.0\"\n[[listen]]")
         #expect(sample.issues.map(\.key) == ["listen[1].address"])
         sample.listen += "port = 1724\n"
         #expect(try sample.parse().listeners.count == 2)
@@ -38,7 +39,10 @@ import Testing
         #expect(secondTunnel { $0 = $0.replacing("\"aux\"", with: "\"hub\"") }.issues.map(\.key).contains("tunnel[1].name"))
         #expect(secondTunnel { $0 = $0.replacing("cw-aux", with: "cw-hub") }.issues.map(\.key) == ["tunnel[1].interface"])
         #expect(secondTunnel { $0 = $0.replacing("cw-aux", with: "causeway0") }.issues.map(\.key) == ["tunnel[1].interface"])
-        #expect(secondTunnel { $0 = $0.replacing("interface", with: "table = 51999\ninterface") }.issues.map(\.key) == ["tunnel[1].table"])
+        #expect(
+            secondTunnel { $0 = $0.replacing("interface", with: "table = 51999\ninterface") }.issues.map(\.key) == [
+                "tunnel[1].table"
+            ])
         var ports = secondTunnel { $0 = $0.replacing("interface", with: "listen-port = 7\ninterface") }
         #expect(ports.issues.isEmpty)
         ports.tunnel += "listen-port = 7\n"
@@ -47,7 +51,8 @@ import Testing
 
     @Test func peersAreToldApart() throws {
         var sample = Sample()
-        sample.peer += "[[tunnel.peer]]\npublic-key = \"\(Sample.publicKey)\"\nendpoint = \"192.0.2.7:1\"\nallowed-ips = [\"10.1.0.0/16\"]\n"
+        sample.peer +=
+            "[[tunnel.peer]]\npublic-key = \"\(Sample.publicKey)\"\nendpoint = \"192.0.2.7:1\"\nallowed-ips = [\"10.1.0.0/16\"]\n"
         #expect(sample.issues.map(\.key) == ["tunnel[0].peer[1].public-key"])
         sample.peer = sample.peer.replacing(
             "\(Sample.publicKey)\"\nendpoint = \"192.0.2.7:1\"", with: "\(Sample.otherPublicKey)\"\nendpoint = \"192.0.2.7:1\"")
@@ -55,7 +60,8 @@ import Testing
         // One of them may have everything; a second default route would silently take it over.
         sample.peer = sample.peer.replacing("[\"10.1.0.0/16\"]", with: "[\"0.0.0.0/0\"]")
         #expect(sample.messages.count == 1)
-        #expect(sample.messages[0].hasSuffix("tunnel[0].peer[1].allowed-ips: 0.0.0.0/0 belongs to peer[0] of this tunnel already"))
+        #expect(
+            sample.messages[0].hasSuffix("tunnel[0].peer[1].allowed-ips: 0.0.0.0/0 belongs to peer[0] of this tunnel already"))
     }
 
     @Test func aPeerThatNobodyCanFindIsAWarning() throws {
@@ -81,7 +87,8 @@ import Testing
         sample.listen += "pool = \"users\"\n"
         sample.pool += "[[pool]]\nname = \"more\"\ngateway = \"10.8.0.11\"\nranges = [\"10.8.0.250-10.8.1.1\"]\n"
         #expect(sample.issues.map(\.key) == ["pool[1].gateway", "pool[1].ranges[0]"])
-        sample.pool = sample.pool.replacing("10.8.0.11", with: "10.8.0.1").replacing("10.8.0.250-10.8.1.1", with: "10.8.0.251-10.8.1.1")
+        sample.pool = sample.pool.replacing("10.8.0.11", with: "10.8.0.1").replacing(
+            "10.8.0.250-10.8.1.1", with: "10.8.0.251-10.8.1.1")
         #expect(sample.issues.isEmpty)
     }
 
@@ -105,18 +112,30 @@ import Testing
 
     @Test(arguments: [
         UserCase("a * p 10.8.0.7\nb * p 10.8.0.8\n", "", nil),
-        UserCase("a * p 10.8.0.20\n", "", nil), // in the pool's range: kept for this user
-        UserCase("a * p 10.8.0.7\na vpn p 10.8.0.7\n", "", nil), // one user, two lines
-        UserCase("a * p 10.8.0.7\nb * p 10.8.0.7\n", "", "chap-secrets:2: 10.8.0.7 of user b also belongs to user a (/etc/causeway/chap-secrets:1)"),
+        UserCase("a * p 10.8.0.20\n", "", nil),  // in the pool's range: kept for this user
+        UserCase("a * p 10.8.0.7\na vpn p 10.8.0.7\n", "", nil),  // one user, two lines
+        UserCase(
+            "a * p 10.8.0.7\nb * p 10.8.0.7\n", "",
+            "chap-secrets:2: 10.8.0.7 of user b also belongs to user a (/etc/causeway/chap-secrets:1)"),
         UserCase("a * p 10.8.0.1\n", "", "chap-secrets:1: 10.8.0.1 of user a holds our own address 10.8.0.1 (pool[0].gateway)"),
         UserCase("a * p *\n", "name = \"b\"\npassword = \"p\"\nprefixes = [\"192.168.0.0/24\"]", nil),
-        UserCase("a * p *\n", "name = \"a\"\nprefixes = [\"10.8.0.0/28\"]", "user[0]: 10.8.0.0/28 of user a holds our own address 10.8.0.1 (pool[0].gateway)"),
-        UserCase("a * p *\n", "name = \"a\"\nprefixes = [\"10.8.0.128/25\"]", "user[0]: 10.8.0.128/25 of user a overlaps the pool range 10.8.0.10-10.8.0.250"),
-        UserCase("a * p 192.168.0.9\n", "name = \"b\"\npassword = \"p\"\nprefixes = [\"192.168.0.0/24\"]", "192.168.0.9 of user a lies in 192.168.0.0/24 of user b"),
-        UserCase("a * p *\nb * p 192.168.0.9\n", "name = \"a\"\nprefixes = [\"192.168.0.0/24\", \"192.168.0.8/30\"]", "chap-secrets:2: 192.168.0.9 of user b lies in 192.168.0.8/30 of user a"),
-        UserCase("a * p *\n", "name = \"a\"\naddress = \"192.168.0.9\"\nprefixes = [\"192.168.0.0/24\"]", nil), // its own network
+        UserCase(
+            "a * p *\n", "name = \"a\"\nprefixes = [\"10.8.0.0/28\"]",
+            "user[0]: 10.8.0.0/28 of user a holds our own address 10.8.0.1 (pool[0].gateway)"),
+        UserCase(
+            "a * p *\n", "name = \"a\"\nprefixes = [\"10.8.0.128/25\"]",
+            "user[0]: 10.8.0.128/25 of user a overlaps the pool range 10.8.0.10-10.8.0.250"),
+        UserCase(
+            "a * p 192.168.0.9\n", "name = \"b\"\npassword = \"p\"\nprefixes = [\"192.168.0.0/24\"]",
+            "192.168.0.9 of user a lies in 192.168.0.0/24 of user b"),
+        UserCase(
+            "a * p *\nb * p 192.168.0.9\n", "name = \"a\"\nprefixes = [\"192.168.0.0/24\", \"192.168.0.8/30\"]",
+            "chap-secrets:2: 192.168.0.9 of user b lies in 192.168.0.8/30 of user a"),
+        UserCase("a * p *\n", "name = \"a\"\naddress = \"192.168.0.9\"\nprefixes = [\"192.168.0.0/24\"]", nil),  // its own network
         UserCase("a * p 10.8.0.0/24\n", "", nil),
-        UserCase("a * p 172.16.0.0/24\n", "", "chap-secrets:1: user a may only have an address in 172.16.0.0/24, and no pool has one there"),
+        UserCase(
+            "a * p 172.16.0.0/24\n", "",
+            "chap-secrets:1: user a may only have an address in 172.16.0.0/24, and no pool has one there"),
     ])
     func whatUsersHold(sample: UserCase) {
         var whole = Sample()
@@ -144,16 +163,21 @@ import Testing
         #expect(twoTunnels(secondListener: "tunnel = \"hub\"\npool = \"users\"").issues.isEmpty)
         let messages = twoTunnels(secondListener: "tunnel = \"aux\"\npool = \"users\"").messages
         #expect(messages.count == 1)
-        #expect(messages[0].contains("listen[1].pool: addresses of pool \"users\" go through tunnel \"hub\" (listen[0]); listen[1] would use"))
+        #expect(
+            messages[0].contains(
+                "listen[1].pool: addresses of pool \"users\" go through tunnel \"hub\" (listen[0]); listen[1] would use"))
     }
 
     @Test(arguments: [
         UserCase("ann * pw *\n", "name = \"ann\"\ntunnel = \"aux\"\npool = \"more\"", nil),
         UserCase("ann * pw *\n", "name = \"ann\"\ntunnel = \"hub\"\npool = \"users\"", nil),
-        UserCase("ann * pw *\n", "name = \"ann\"\ntunnel = \"aux\"\npool = \"users\"", "user ann would use them in tunnel \"aux\""),
+        UserCase(
+            "ann * pw *\n", "name = \"ann\"\ntunnel = \"aux\"\npool = \"users\"", "user ann would use them in tunnel \"aux\""),
         UserCase("ann * pw *\n", "name = \"ann\"\ntunnel = \"aux\"", "user ann would use them in tunnel \"aux\""),
         UserCase("ann * pw *\n", "name = \"ann\"\npool = \"more\"", "user ann would use them in tunnel \"hub\""),
-        UserCase("ann * pw 10.77.0.1\n", "", "user ann has addresses of their own and could come in for any of the tunnels \"aux\", \"hub\""),
+        UserCase(
+            "ann * pw 10.77.0.1\n", "",
+            "user ann has addresses of their own and could come in for tunnels \"aux\", \"hub\""),
         UserCase("ann * pw 10.77.0.1\n", "name = \"ann\"\ntunnel = \"aux\"", nil),
         UserCase("ann * pw 10.8.0.20\n", "name = \"ann\"\ntunnel = \"aux\"", "user ann would use them in tunnel \"aux\""),
         UserCase("ann * pw 10.8.0.20\n", "name = \"ann\"\ntunnel = \"hub\"", nil),
@@ -179,7 +203,9 @@ import Testing
 
     @Test func manyUsersAreCheckedQuickly() throws {
         var sample = Sample()
-        sample.files["/etc/causeway/chap-secrets"] = (0..<20_000).map { "u\($0) * pw 10.\(100 + $0 / 65536).\($0 / 256 % 256).\($0 % 256)\n" }.joined()
+        sample.files["/etc/causeway/chap-secrets"] = (0..<20_000).map {
+            "u\($0) * pw 10.\(100 + $0 / 65536).\($0 / 256 % 256).\($0 % 256)\n"
+        }.joined()
         let clock = ContinuousClock()
         var count = 0
         let time = try clock.measure { count = try sample.parse().users.entries.count }

@@ -16,8 +16,10 @@ import Testing
 
     @Test(arguments: [
         ("[ppp]\nmru = 1300\n", "ppp.mru"), ("[pptp]\nmax-connections = 5\n", "pptp.max-connections"),
-        ("[encryption]\nstateful = true\n", "encryption.stateful"), ("[authentication]\nmax-retries = 1\n", "authentication.max-retries"),
-        ("[[user]]\nname = \"u\"\npassword = \"x\"\n", "user"), ("[data-path]\nallow-address-change = true\n", "data-path.allow-address-change"),
+        ("[encryption]\nstateful = true\n", "encryption.stateful"),
+        ("[authentication]\nmax-retries = 1\n", "authentication.max-retries"),
+        ("[[user]]\nname = \"u\"\npassword = \"x\"\n", "user"),
+        ("[data-path]\nallow-address-change = true\n", "data-path.allow-address-change"),
     ])
     func live(text: String, key: String) throws {
         let diff = try diff { $0.rest = text }

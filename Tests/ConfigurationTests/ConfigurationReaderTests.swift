@@ -35,17 +35,22 @@ import Testing
 
     /// Values outside what each key takes, at the end of the file, where the line is known.
     @Test(arguments: [
-        Wrong("control", "socket", "\"relative\""), Wrong("control", "socket", "\"/\(String(repeating: "x", count: 107))\"", found: ""),
+        Wrong("control", "socket", "\"relative\""),
+        Wrong("control", "socket", "\"/\(String(repeating: "x", count: 107))\"", found: ""),
         Wrong("pptp", "host-name", "\"two words\""), Wrong("pptp", "host-name", "\"\""), Wrong("pptp", "host-name", "7"),
-        Wrong("pptp", "max-connections", "0"), Wrong("pptp", "max-connections", "65536"), Wrong("pptp", "max-connections", "\"9\""),
-        Wrong("pptp", "max-connections-per-source", "0"), Wrong("pptp", "max-half-open", "-1"), Wrong("pptp", "max-half-open", "1.5"),
+        Wrong("pptp", "max-connections", "0"), Wrong("pptp", "max-connections", "65536"),
+        Wrong("pptp", "max-connections", "\"9\""),
+        Wrong("pptp", "max-connections-per-source", "0"), Wrong("pptp", "max-half-open", "-1"),
+        Wrong("pptp", "max-half-open", "1.5"),
         Wrong("pptp", "max-half-open-per-source", "true"), Wrong("pptp", "connects-per-second-per-source", "0"),
         Wrong("pptp", "max-calls-per-connection", "0"), Wrong("pptp", "max-unauthenticated", "0"),
         Wrong("pptp", "max-unauthenticated-per-source", "0"), Wrong("pptp", "start-timeout", "\"0s\""),
         Wrong("pptp", "authentication-timeout", "\"11m\""), Wrong("pptp", "negotiation-timeout", "\"soon\""),
-        Wrong("pptp", "echo-interval", "0"), Wrong("pptp", "echo-timeout", "\"2h\""), Wrong("pptp", "idle-connection-timeout", "-1"),
+        Wrong("pptp", "echo-interval", "0"), Wrong("pptp", "echo-timeout", "\"2h\""),
+        Wrong("pptp", "idle-connection-timeout", "-1"),
         Wrong("pptp", "stop-timeout", "61"),
-        Wrong("ppp", "mru", "575"), Wrong("ppp", "mru", "1457"), Wrong("ppp", "mtu", "0"), Wrong("ppp", "echo-interval", "\"61m\""),
+        Wrong("ppp", "mru", "575"), Wrong("ppp", "mru", "1457"), Wrong("ppp", "mtu", "0"),
+        Wrong("ppp", "echo-interval", "\"61m\""),
         Wrong("ppp", "echo-failures", "0"), Wrong("ppp", "dns", "\"10.0.0.1\""), Wrong("ppp", "nbns", "7"),
         Wrong("ppp", "rechallenge-interval", "\"25h\""),
         Wrong("encryption", "required", "\"yes\""), Wrong("encryption", "strengths", "128"), Wrong("encryption", "stateful", "1"),
@@ -53,9 +58,11 @@ import Testing
         Wrong("authentication", "max-retries", "21"), Wrong("authentication", "when-connected", "\"Replace\""),
         Wrong("authentication", "lockout-failures", "-1"), Wrong("authentication", "lockout-time", "0"),
         Wrong("data-path", "interface", "\"sixteen-chars-xx\""), Wrong("data-path", "interface", "\"a/b\""),
-        Wrong("data-path", "interface", "\"..\""), Wrong("data-path", "return-table", "254"), Wrong("data-path", "return-table", "0"),
+        Wrong("data-path", "interface", "\"..\""), Wrong("data-path", "return-table", "254"),
+        Wrong("data-path", "return-table", "0"),
         Wrong("data-path", "rule-priority", "32766"), Wrong("data-path", "workers", "65"), Wrong("data-path", "batch", "257"),
-        Wrong("data-path", "reorder-packets", "257"), Wrong("data-path", "reorder-time", "2"), Wrong("data-path", "ack-delay", "0"),
+        Wrong("data-path", "reorder-packets", "257"), Wrong("data-path", "reorder-time", "2"),
+        Wrong("data-path", "ack-delay", "0"),
         Wrong("data-path", "max-sessions", "65536"), Wrong("data-path", "allow-user-to-user", "0"),
         Wrong("data-path", "allow-gateway", "\"no\""), Wrong("data-path", "allow-address-change", "[]", found: "an empty array"),
     ])
@@ -72,7 +79,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("instance", "\"\""), ("instance", "\"Main\""), ("instance", "\"seventeen-letters\""), ("run-as", "\"a b\""), ("run-as", "\"-x\""),
+        ("instance", "\"\""), ("instance", "\"Main\""), ("instance", "\"seventeen-letters\""), ("run-as", "\"a b\""),
+        ("run-as", "\"-x\""),
         ("log-level", "\"verbose\""), ("log-format", "\"xml\""), ("control", "7"), ("pptp", "\"x\""), ("user", "\"causeway\""),
     ])
     func wrongTopLevelValues(key: String, value: String) {
@@ -111,7 +119,10 @@ import Testing
         sample.tunnel += "mtu = 1\n"
         sample.files["/etc/causeway/chap-secrets"] = "ann\nbob * p !x\n"
         let issues = sample.issues
-        #expect(issues.compactMap(\.key) == ["instance", "listen[0].pool", "pool[0].name", "pool[0].ranges[0]", "pool[0].ranges[1]", "tunnel[0].mtu"])
+        #expect(
+            issues.compactMap(\.key) == [
+                "instance", "listen[0].pool", "pool[0].name", "pool[0].ranges[0]", "pool[0].ranges[1]", "tunnel[0].mtu",
+            ])
         #expect(issues.suffix(2).map(\.file) == ["/etc/causeway/chap-secrets", "/etc/causeway/chap-secrets"])
         #expect(issues.suffix(2).map(\.line) == [1, 2])
     }
@@ -128,7 +139,8 @@ import Testing
     // ---- Listeners, pools ----
 
     @Test(arguments: [
-        ("address = \"example.org\"", "listen[0].address"), ("", "listen[0].address"), ("address = \"192.0.2.1\"\nport = 0", "listen[0].port"),
+        ("address = \"example.org\"", "listen[0].address"), ("", "listen[0].address"),
+        ("address = \"192.0.2.1\"\nport = 0", "listen[0].port"),
         ("address = \"192.0.2.1\"\npool = \"x\"", "listen[0].pool"), ("address = \"192.0.2.1\"\ntunnel = 7", "listen[0].tunnel"),
         ("address = \"192.0.2.1\"\nprot = 1", "listen[0].prot"), ("address = \"224.0.0.1\"", "listen[0].address"),
     ])
@@ -148,7 +160,8 @@ import Testing
 
     @Test(arguments: [
         ("gateway = \"10.8.0.1\"\nranges = []", "pool[0].name"), ("name = \"u\"\nranges = []", "pool[0].gateway"),
-        ("name = \"u\"\ngateway = \"10.8.0.1\"", "pool[0].ranges"), ("name = \"u\"\ngateway = \"::1\"\nranges = []", "pool[0].gateway"),
+        ("name = \"u\"\ngateway = \"10.8.0.1\"", "pool[0].ranges"),
+        ("name = \"u\"\ngateway = \"::1\"\nranges = []", "pool[0].gateway"),
         ("name = \"u\"\ngateway = \"127.0.0.1\"\nranges = []", "pool[0].gateway"),
         ("name = \"u\"\ngateway = \"10.8.0.1\"\nranges = [\"2001:db8::/64\"]", "pool[0].ranges[0]"),
         ("name = \"u\"\ngateway = \"10.8.0.1\"\nranges = [\"10.8.0.1/24\"]", "pool[0].ranges[0]"),
@@ -164,7 +177,9 @@ import Testing
         #expect(AddressRange("10.0.0.0/31")?.description == "10.0.0.0-10.0.0.1")
         #expect(AddressRange("10.0.0.7")?.description == "10.0.0.7")
         #expect(AddressRange("10.0.0.1 - 10.0.0.9")?.description == "10.0.0.1-10.0.0.9")
-        for wrong in ["", "-", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "10.0.0.1-2", "10.0.0.1/24"] { #expect(AddressRange(wrong) == nil) }
+        for wrong in ["", "-", "10.0.0.9-10.0.0.1", "10.0.0.1-::1", "10.0.0.1-2", "10.0.0.1/24"] {
+            #expect(AddressRange(wrong) == nil)
+        }
     }
 
     // ---- Tunnels ----
@@ -187,11 +202,14 @@ import Testing
 
     @Test func tunnelValues() throws {
         var sample = Sample()
-        sample.tunnel += "backend = \"kernel\"\nlisten-port = 51820\nfwmark = 0xCA6C\nmtu = 1380\naddresses = [\"10.9.0.2/24\", \"fd00::2/64\"]\ntable = 77\n"
+        sample.tunnel +=
+            "backend = \"kernel\"\nlisten-port = 51820\nfwmark = 0xCA6C\nmtu = 1380\naddresses = [\"10.9.0.2/24\", \"fd00::2/64\"]\ntable = 77\n"
         sample.peer += "preshared-key-file = \"/psk\"\npersistent-keepalive = 0\n"
         sample.files["/psk"] = Sample.key
         let tunnel = try sample.parse().tunnels[0]
-        #expect(tunnel.backend == .kernel && tunnel.listenPort == 51820 && tunnel.fwmark == 0xCA6C && tunnel.mtu == 1380 && tunnel.table == 77)
+        #expect(
+            tunnel.backend == .kernel && tunnel.listenPort == 51820 && tunnel.fwmark == 0xCA6C && tunnel.mtu == 1380
+                && tunnel.table == 77)
         #expect(tunnel.addresses.map(\.description) == ["10.9.0.2/24", "fd00::2/64"])
         #expect(tunnel.peers[0].presharedKey?.count == 32)
         #expect(tunnel.peers[0].persistentKeepalive == 0)
@@ -248,14 +266,17 @@ import Testing
     // ---- Users ----
 
     @Test(arguments: [
-        ("password = \"x\"", "user[0].name"), ("name = \"\"\npassword = \"x\"", "user[0].name"), ("name = \"u\"\npassword = \"\"", "user[0].password"),
+        ("password = \"x\"", "user[0].name"), ("name = \"\"\npassword = \"x\"", "user[0].name"),
+        ("name = \"u\"\npassword = \"\"", "user[0].password"),
         ("name = \"u\"\npassword = 12345", "user[0].password"), ("name = \"u\"\nnt-hash = \"12\"", "user[0].nt-hash"),
         ("name = \"u\"\npassword = \"x\"\nnt-hash = \"44EBBA8D5312B8D611474411F56989AE\"", "user[0].nt-hash"),
         ("name = \"u\"\npassword = \"x\"\naddress = \"10.8.0.300\"", "user[0].address"),
         ("name = \"u\"\npassword = \"x\"\nprefixes = [\"10.1.0.1/24\"]", "user[0].prefixes[0]"),
         ("name = \"u\"\npassword = \"x\"\nprefixes = [\"0.0.0.0/0\"]", "user[0].prefixes[0]"),
-        ("name = \"u\"\npassword = \"x\"\npool = \"y\"", "user[0].pool"), ("name = \"u\"\npassword = \"x\"\ntunnel = \"y\"", "user[0].tunnel"),
-        ("name = \"u\"\npassword = \"x\"\nrate = 1", "user[0].rate"), ("name = \"u\"\npasword = \"x\"\npassword = \"y\"", "user[0].pasword"),
+        ("name = \"u\"\npassword = \"x\"\npool = \"y\"", "user[0].pool"),
+        ("name = \"u\"\npassword = \"x\"\ntunnel = \"y\"", "user[0].tunnel"),
+        ("name = \"u\"\npassword = \"x\"\nrate = 1", "user[0].rate"),
+        ("name = \"u\"\npasword = \"x\"\npassword = \"y\"", "user[0].pasword"),
     ])
     func wrongUsers(lines: String, key: String) {
         var sample = Sample()
@@ -286,8 +307,11 @@ import Testing
             """
         let user = try #require(try sample.parse().users.entry(userName: Array("site".utf8), serverName: "x"))
         #expect(user.ntHashes == [MSCHAPv2.ntHash(password: Secret(utf8: "clientPass"))])
-        #expect(user.attributes == UserAttributes(
-            address: .fixed(IPAddress("10.8.0.20")!), prefixes: [IPPrefix("192.168.7.0/24")!], pool: "users", tunnel: "hub", rate: 2000))
+        #expect(
+            user.attributes
+                == UserAttributes(
+                    address: .fixed(IPAddress("10.8.0.20")!), prefixes: [IPPrefix("192.168.7.0/24")!], pool: "users",
+                    tunnel: "hub", rate: 2000))
         #expect(user.origin == .init(file: "causeway.toml", line: 15))
     }
 
@@ -301,12 +325,14 @@ import Testing
         #expect(named.attributes.prefixes.count == 1 && named.attributes.rate == 100)
         #expect(users.entry(userName: Array("ann".utf8), serverName: "x")?.attributes.address == .any)
         sample.rest += "address = \"10.8.0.31\"\n"
-        #expect(try sample.parse().users.entries.map(\.attributes.staticAddress) == [IPAddress("10.8.0.31"), IPAddress("10.8.0.31")])
+        #expect(
+            try sample.parse().users.entries.map(\.attributes.staticAddress) == [IPAddress("10.8.0.31"), IPAddress("10.8.0.31")])
     }
 
     @Test func usersWithoutOrWithTwoPasswords() {
         var sample = Sample()
-        sample.rest = "[[user]]\nname = \"zoe\"\n[[user]]\nname = \"ann\"\npassword = \"x\"\n[[user]]\nname = \"ann\"\npassword = \"x\"\n"
+        sample.rest =
+            "[[user]]\nname = \"zoe\"\n[[user]]\nname = \"ann\"\npassword = \"x\"\n[[user]]\nname = \"ann\"\npassword = \"x\"\n"
         let messages = sample.messages
         #expect(messages.contains { $0.contains("user[0]: user \"zoe\" has no password") })
         #expect(messages.contains { $0.contains("user[1]: user \"ann\" has another password in /etc/causeway/chap-secrets:1") })
@@ -333,19 +359,24 @@ import Testing
         sample.rest = "[authentication]\nsecrets = [\"/a\", \"/b\"]\n"
         let users = try sample.parse().users
         #expect(users.entry(userName: Array("ann".utf8), serverName: "x")?.origin.file == "/a")
-        #expect(users.entry(userName: Array("bob".utf8), serverName: "x")?.ntHashes == [MSCHAPv2.ntHash(password: Secret(utf8: "three"))])
+        #expect(
+            users.entry(userName: Array("bob".utf8), serverName: "x")?.ntHashes == [
+                MSCHAPv2.ntHash(password: Secret(utf8: "three"))
+            ])
         sample.rest = "[authentication]\nsecrets = [\"/a\", \"/a\"]\n"
         #expect(sample.issues.map(\.key) == ["authentication.secrets[1]"])
     }
 
     @Test func passwordsNeedAProtectedFile() throws {
         var sample = Sample()
-        sample.exposure = FileIssue(file: "causeway.toml", message: "is open to every user of this host; run: chmod 640 causeway.toml")
+        sample.exposure = FileIssue(
+            file: "causeway.toml", message: "is open to every user of this host; run: chmod 640 causeway.toml")
         #expect(sample.issues.isEmpty)
         sample.rest = "[[user]]\nname = \"u\"\npassword = \"x\"\n"
-        #expect(sample.messages == [
-            "causeway.toml:15: user[0]: this file holds a password, but it is open to every user of this host; run: chmod 640 causeway.toml"
-        ])
+        #expect(
+            sample.messages == [
+                "causeway.toml:15: user[0]: this file holds a password, but it is open to every user of this host; run: chmod 640 causeway.toml"
+            ])
     }
 
     @Test func warningsOfSecretsFilesComeThrough() throws {

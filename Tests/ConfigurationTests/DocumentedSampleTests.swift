@@ -12,7 +12,9 @@ import Testing
     /// Every key that is shown, commented out or not: without these comments the line is TOML.
     private func uncommented(_ text: String, except: [String] = []) -> String {
         text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
-            guard line.hasPrefix("#"), let next = line.dropFirst().first, next.isLowercase || next == "[" else { return String(line) }
+            guard line.hasPrefix("#"), let next = line.dropFirst().first, next.isLowercase || next == "[" else {
+                return String(line)
+            }
             return except.contains { line.dropFirst().hasPrefix($0) } ? String(line) : String(line.dropFirst())
         }.joined(separator: "\n")
     }
@@ -25,7 +27,10 @@ import Testing
 
     @Test func whatIsCommentedOutIsTheDefault() throws {
         let text = documentedSample()
-        let except = ["mtu = 1400", "table = ", "preshared-key-file", "[[user]]", "name = ", "password", "address = \"10", "prefixes", "pool = \"users\"", "tunnel = \"hub\"", "rate"]
+        let except = [
+            "mtu = 1400", "table = ", "preshared-key-file", "[[user]]", "name = ", "password", "address = \"10", "prefixes",
+            "pool = \"users\"", "tunnel = \"hub\"", "rate",
+        ]
         let shown = try Sample.parse(uncommented(text, except: except), files: files)
         var plain = try Sample.parse(text, files: files)
         plain.warnings = shown.warnings
@@ -41,7 +46,10 @@ import Testing
     }
 
     /// Asks the reader itself which keys each table has.
-    @Test(arguments: ["", "control", "listen", "pool", "tunnel", "tunnel.peer", "authentication", "user", "pptp", "ppp", "encryption", "data-path"])
+    @Test(arguments: [
+        "", "control", "listen", "pool", "tunnel", "tunnel.peer", "authentication", "user", "pptp", "ppp", "encryption",
+        "data-path",
+    ])
     func everyKeyIsShown(section: String) throws {
         let unknown = "qqqqqqqqqqqqqqqqqqqq"
         var lines: [String] = []

@@ -23,12 +23,16 @@ import Testing
         Case(text: "a.b . c = 1\na.d = 2", lines: ["a": 1, "a.b": 1, "a.b.c": 1, "a.d": 2]),
         Case(text: "\"x.y\" = 1\n'z w'.v = 2\n\"\\u0041\" = 3", lines: ["\"x.y\"": 1, "\"z w\"": 2, "\"z w\".v": 2, "A": 3]),
         Case(text: "a = [\n  1, # one ]\n  2,\n]\nb = 3", lines: ["a": 1, "a[0]": 2, "a[1]": 3, "b": 5]),
-        Case(text: "a = [[1, 2], ['x',\n'y']]", lines: ["a": 1, "a[0]": 1, "a[0][0]": 1, "a[0][1]": 1, "a[1]": 1, "a[1][0]": 1, "a[1][1]": 2]),
+        Case(
+            text: "a = [[1, 2], ['x',\n'y']]",
+            lines: ["a": 1, "a[0]": 1, "a[0][0]": 1, "a[0][1]": 1, "a[1]": 1, "a[1][0]": 1, "a[1][1]": 2]),
         Case(text: "a = {b = 1, c = {d = [2]}}\ne = 1", lines: ["a": 1, "a.b": 1, "a.c": 1, "a.c.d": 1, "a.c.d[0]": 1, "e": 2]),
         Case(text: "a = [{b = 1},\n{b = 2}]", lines: ["a": 1, "a[0]": 1, "a[0].b": 1, "a[1]": 2, "a[1].b": 2]),
         Case(text: "a = \"\"\"\nx = 1\n\\\"\"\" \"\"\"\nb = 2", lines: ["a": 1, "b": 4]),
         Case(text: "a = '''\n[t]\n'''''\nb = 2", lines: ["a": 1, "b": 4]),
-        Case(text: "a = \"]#\\\"\" # c\nb = ''\nc = \"\"\nd = 2024-01-01 10:00:00\ne = 1", lines: ["a": 1, "b": 2, "c": 3, "d": 4, "e": 5]),
+        Case(
+            text: "a = \"]#\\\"\" # c\nb = ''\nc = \"\"\nd = 2024-01-01 10:00:00\ne = 1",
+            lines: ["a": 1, "b": 2, "c": 3, "d": 4, "e": 5]),
         Case(text: "a = 1\r\nb = 2\r\n", lines: ["a": 1, "b": 2]),
         // Not TOML: the scan stops where it is lost.
         Case(text: "a = 1\n= 2\nb = 3", lines: ["a": 1]),
@@ -38,7 +42,9 @@ import Testing
     func lines(sample: Case) { #expect(KeyLocator(sample.text).lines == sample.lines) }
 
     /// On the first of these the parser would end the process.
-    @Test(arguments: ["[=", "a = 1\n[ #\n", "[[.a]]", "[a\n", "= 1", "a = \n", "a", "a = [1", "a = {b = 1", "a = \"x", "a = '''x''", "[\"a"])
+    @Test(arguments: [
+        "[=", "a = 1\n[ #\n", "[[.a]]", "[a\n", "= 1", "a = \n", "a", "a = [1", "a = {b = 1", "a = \"x", "a = '''x''", "[\"a",
+    ])
     func getsLost(text: String) {
         #expect(KeyLocator(text).lostLine != nil)
         var sample = Sample()
@@ -47,7 +53,9 @@ import Testing
     }
 
     @Test func findsItsWay() {
-        for text in ["", "\u{FEFF}a = 1", "a = 1", "a = 1979-05-27 07:32:00Z # x", "[ a . \"b\" ]\nc = +1.0e-3", "a = [ # x\n]", "a = {}"] {
+        for text in [
+            "", "\u{FEFF}a = 1", "a = 1", "a = 1979-05-27 07:32:00Z # x", "[ a . \"b\" ]\nc = +1.0e-3", "a = [ # x\n]", "a = {}",
+        ] {
             #expect(KeyLocator(text).lostLine == nil)
         }
     }

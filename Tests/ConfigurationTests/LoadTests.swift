@@ -48,14 +48,16 @@ import Testing
             #expect(configuration.users.entries.map(\.ntHashes) == [[MSCHAPv2.ntHash(password: Secret(utf8: "pw"))]])
 
             chmod("\(folder)/secrets", 0o644)
-            #expect(messages(path) == [
-                "\(path):16: authentication.secrets[0]: \(folder)/secrets: is open to every user of this host; run: chmod 640 \(folder)/secrets"
-            ])
+            #expect(
+                messages(path) == [
+                    "\(path):16: authentication.secrets[0]: \(folder)/secrets: is open to every user of this host; run: chmod 640 \(folder)/secrets"
+                ])
             chmod("\(folder)/secrets", 0o640)
             chmod("\(folder)/password", 0o604)
-            #expect(messages(path) == [
-                "\(folder)/secrets:1: user ann: \(folder)/password: is open to every user of this host; run: chmod 640 \(folder)/password"
-            ])
+            #expect(
+                messages(path) == [
+                    "\(folder)/secrets:1: user ann: \(folder)/password: is open to every user of this host; run: chmod 640 \(folder)/password"
+                ])
             chmod("\(folder)/password", 0o600)
             chmod("\(folder)/key", 0o604)
             #expect(messages(path).count == 1)
@@ -69,5 +71,7 @@ import Testing
         }
     }
 
-    @Test func aMissingFileIsNamed() { #expect(messages("/nonexistent/causeway.toml") == ["/nonexistent/causeway.toml: does not exist"]) }
+    @Test func aMissingFileIsNamed() {
+        #expect(messages("/nonexistent/causeway.toml") == ["/nonexistent/causeway.toml: does not exist"])
+    }
 }

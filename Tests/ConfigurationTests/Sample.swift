@@ -19,7 +19,8 @@ struct Sample {
         private-key-file = "/key"
 
         """
-    var peer = "[[tunnel.peer]]\npublic-key = \"\(publicKey)\"\nendpoint = \"hub.example.org:51820\"\nallowed-ips = [\"0.0.0.0/0\"]\n"
+    var peer =
+        "[[tunnel.peer]]\npublic-key = \"\(publicKey)\"\nendpoint = \"hub.example.org:51820\"\nallowed-ips = [\"0.0.0.0/0\"]\n"
     var rest = ""
     var files = ["/key": key + "\n", "/etc/causeway/chap-secrets": "ann * pw *\n"]
     var exposure: FileIssue?
@@ -39,7 +40,9 @@ struct Sample {
     }
     var messages: [String] { issues.map(\.description) }
 
-    static func parse(_ text: String, files: [String: String], exposure: FileIssue? = nil) throws(ConfigurationError) -> CausewayConfiguration {
+    static func parse(_ text: String, files: [String: String], exposure: FileIssue? = nil) throws(ConfigurationError)
+        -> CausewayConfiguration
+    {
         try CausewayConfiguration.parse(text, file: "causeway.toml", exposure: exposure) { path, limit throws(FileIssue) in
             guard let contents = files[path] else { throw FileIssue(file: path, message: "does not exist", kind: .missing) }
             return Secret(utf8: contents)

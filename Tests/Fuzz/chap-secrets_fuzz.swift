@@ -1,5 +1,5 @@
-// A secrets file of any bytes: it is parsed or refused, every complaint points into it, and what was understood means the same when it
-// is written down again with every byte escaped.
+// A secrets file of any bytes: it is parsed or refused, every complaint points into it, and what was understood means the same
+// when it is written down again with every byte escaped.
 
 import Addresses
 import Authentication
@@ -12,7 +12,10 @@ private func octal(_ bytes: some Collection<UInt8>) -> String {
 }
 
 private func line(_ entry: UserDirectory.Entry) -> String {
-    let hash = entry.ntHashes[0].withUnsafeBytes { octal("nt-hash:".utf8) + $0.map { octal(String($0 >> 4, radix: 16).utf8) + octal(String($0 & 15, radix: 16).utf8) }.joined() }
+    let hash = entry.ntHashes[0].withUnsafeBytes {
+        octal("nt-hash:".utf8)
+            + $0.map { octal(String($0 >> 4, radix: 16).utf8) + octal(String($0 & 15, radix: 16).utf8) }.joined()
+    }
     let addresses =
         switch entry.attributes.address {
         case .any: "*"
@@ -20,7 +23,8 @@ private func line(_ entry: UserDirectory.Entry) -> String {
         case .fixed(let address): "\(address)"
         case .within(let networks): networks.map(\.description).joined(separator: " ")
         }
-    return [entry.name.map(octal) ?? "*", entry.server.map { $0.isEmpty ? "\"\"" : octal($0) } ?? "*", hash, addresses].joined(separator: " ") + "\n"
+    return [entry.name.map(octal) ?? "*", entry.server.map { $0.isEmpty ? "\"\"" : octal($0) } ?? "*", hash, addresses].joined(
+        separator: " ") + "\n"
 }
 
 private func parse(_ contents: Secret, indirect: Secret) -> Result<SecretsFile, SecretsFileError> {
