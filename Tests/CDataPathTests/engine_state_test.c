@@ -236,8 +236,10 @@ static void test_burst_is_accounted(void) {
         while (rig_receive(&gateway, &got, 0)) up++;
         while (rig_receive(&client, &got, 0)) down++;
     }
-    while (rig_receive(&gateway, &got, 200)) up++;
-    while (rig_receive(&client, &got, 200)) down++;
+    for (uint64_t last = rig_now(); up + down < 2 * count && rig_now() < last + 1500; rig_sleep(1)) {
+        while (rig_receive(&gateway, &got, 0)) up++, last = rig_now();
+        while (rig_receive(&client, &got, 0)) down++, last = rig_now();
+    }
     uint64_t sent_up = 0, sent_down = 0, arrived_up = 0, arrived_down = 0;
     for (unsigned n = 0; n < users; n++) {
         cw_counters g = rig_counters(&gateway, sessions[n].handle), c = rig_counters(&client, sessions[n].handle);
