@@ -19,7 +19,8 @@ public enum GenericNetlink {
     }
 
     public static func familyID(_ message: NetlinkMessage) throws -> UInt16 {
-        guard let id: UInt16 = try message.attributes(after: headerLength)[type: GenericControl.attributeFamilyID]?.number() else {
+        guard let id: UInt16 = try message.attributes(after: headerLength)[type: GenericControl.attributeFamilyID]?.number()
+        else {
             throw MalformedMessage("a generic netlink family without a number")
         }
         return id

@@ -25,7 +25,9 @@ public struct InterfaceAddress: Hashable, Sendable {
             let address = IPAddress(bytes: bytes), address.family.wire == family
         else { throw MalformedMessage("an interface address without an address") }
         let length = Int(message.payload.number(at: 1, as: UInt8.self))
-        guard length <= address.family.bitCount else { throw MalformedMessage("an interface address with prefix length \(length)") }
+        guard length <= address.family.bitCount else {
+            throw MalformedMessage("an interface address with prefix length \(length)")
+        }
         self.init(index: message.payload.number(at: 4), address: address, prefixLength: length)
     }
 }
@@ -64,7 +66,8 @@ public enum AddressRequest {
     public static func dump() -> NetlinkRequest {
         // struct ifaddrmsg, all zero: every family, every interface.
         NetlinkRequest(
-            type: RouteMessageType.getAddress, flags: 0, payload: [UInt8](repeating: 0, count: 8), operation: "list the addresses")
+            type: RouteMessageType.getAddress, flags: 0, payload: [UInt8](repeating: 0, count: 8), operation: "list the addresses"
+        )
     }
 
     /// struct ifaddrmsg: family, prefix length, flags, scope, index.

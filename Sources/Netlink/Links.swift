@@ -94,7 +94,8 @@ public enum LinkRequest {
 
     public static func delete(index: UInt32, name: String) -> NetlinkRequest {
         NetlinkRequest(
-            type: RouteMessageType.deleteLink, flags: 0, payload: fixedPart(index: index).bytes, operation: "delete interface \(name)")
+            type: RouteMessageType.deleteLink, flags: 0, payload: fixedPart(index: index).bytes,
+            operation: "delete interface \(name)")
     }
 
     public static func change(index: UInt32, name: String, _ change: LinkChange) -> NetlinkRequest {
@@ -133,7 +134,8 @@ public enum LinkRequest {
 
     public static func get(index: UInt32) -> NetlinkRequest {
         NetlinkRequest(
-            type: RouteMessageType.getLink, flags: 0, payload: fixedPart(index: index).bytes, operation: "find interface number \(index)")
+            type: RouteMessageType.getLink, flags: 0, payload: fixedPart(index: index).bytes,
+            operation: "find interface number \(index)")
     }
 
     public static func dump() -> NetlinkRequest {

@@ -111,7 +111,9 @@ struct Acknowledgement: Equatable {
         if message.flags & NetlinkFlags.acknowledgeHasAttributes != 0 {
             var skipped = 4
             if message.type == NetlinkControl.error {
-                guard message.payload.count >= 4 + NetlinkMessage.headerLength else { throw MalformedMessage("a short error message") }
+                guard message.payload.count >= 4 + NetlinkMessage.headerLength else {
+                    throw MalformedMessage("a short error message")
+                }
                 // The request is echoed after the code: whole, or only its header when the kernel capped it.
                 let echoed = Int(message.payload.number(at: 4, as: UInt32.self))
                 skipped += message.flags & NetlinkFlags.capped != 0 ? NetlinkMessage.headerLength : (echoed + 3) & ~3

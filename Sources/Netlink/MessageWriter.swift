@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// Builds the payload of a netlink message: fixed fields, then attributes, each padded to four bytes.

@@ -1,8 +1,9 @@
 import CMnl
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// A netlink socket for requests that are answered at once. It belongs to the network namespace of the thread that
@@ -101,9 +102,12 @@ public final class NetlinkSocket {
                 case NetlinkControl.error, NetlinkControl.done:
                     let acknowledgement = try Acknowledgement(message)
                     guard acknowledgement.code == 0 else {
-                        throw NetlinkError(operation: request.operation, code: acknowledgement.code, message: acknowledgement.message)
+                        throw NetlinkError(
+                            operation: request.operation, code: acknowledgement.code, message: acknowledgement.message)
                     }
-                    if message.type == NetlinkControl.done, message.flags & NetlinkFlags.dumpInterrupted != 0 { answers.append(message) }
+                    if message.type == NetlinkControl.done, message.flags & NetlinkFlags.dumpInterrupted != 0 {
+                        answers.append(message)
+                    }
                     return answers
                 default: answers.append(message)
                 }

@@ -1,9 +1,10 @@
 import Addresses
 import CMnl
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// What changed in the host's interfaces and addresses.

@@ -1,8 +1,9 @@
 import Addresses
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 // What the messages are used for, on a socket of the route family.

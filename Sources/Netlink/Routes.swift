@@ -46,8 +46,10 @@ public struct Route: Hashable, Sendable {
         guard let family = IPAddress.Family(wire: payload.number(at: 0)) else { return nil }
         guard payload.number(at: 8, as: UInt32.self) & Self.cloned == 0 else { return nil }
         let length = Int(payload.number(at: 1, as: UInt8.self))
-        let bytes = attributes[type: RouteAttribute.destination].map { Array($0.value) } ?? [UInt8](repeating: 0, count: family.byteCount)
-        guard let address = IPAddress(bytes: bytes), address.family == family, let destination = IPPrefix(containing: address, length: length)
+        let bytes =
+            attributes[type: RouteAttribute.destination].map { Array($0.value) } ?? [UInt8](repeating: 0, count: family.byteCount)
+        guard let address = IPAddress(bytes: bytes), address.family == family,
+            let destination = IPPrefix(containing: address, length: length)
         else { throw MalformedMessage("a route with a wrong destination") }
 
         let index: UInt32? = try attributes[type: RouteAttribute.outputInterface]?.number()
@@ -61,7 +63,8 @@ public struct Route: Hashable, Sendable {
         default: target = .other(kind: kind)
         }
         self.init(
-            destination, table: try attributes[type: RouteAttribute.table]?.number() ?? UInt32(payload.number(at: 4, as: UInt8.self)),
+            destination,
+            table: try attributes[type: RouteAttribute.table]?.number() ?? UInt32(payload.number(at: 4, as: UInt8.self)),
             to: target, metric: try attributes[type: RouteAttribute.priority]?.number() ?? 0, origin: payload.number(at: 5))
     }
 }
@@ -87,13 +90,15 @@ public enum RouteRequest {
 
     public static func add(_ route: Route) -> NetlinkRequest {
         NetlinkRequest(
-            type: RouteMessageType.newRoute, flags: NetlinkFlags.create | NetlinkFlags.exclusive, payload: payload(route, adding: true),
+            type: RouteMessageType.newRoute, flags: NetlinkFlags.create | NetlinkFlags.exclusive,
+            payload: payload(route, adding: true),
             operation: "add route \(route)")
     }
 
     public static func delete(_ route: Route) -> NetlinkRequest {
         NetlinkRequest(
-            type: RouteMessageType.deleteRoute, flags: 0, payload: payload(route, adding: false), operation: "delete route \(route)")
+            type: RouteMessageType.deleteRoute, flags: 0, payload: payload(route, adding: false),
+            operation: "delete route \(route)")
     }
 
     /// With strict checking the kernel filters; without, the reader must.

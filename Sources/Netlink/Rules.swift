@@ -64,8 +64,10 @@ public struct Rule: Hashable, Sendable {
             origin: try attributes[type: RuleAttribute.protocolNumber]?.number() ?? 0)
         let marked = try attributes[type: RuleAttribute.mark]?.number(UInt32.self) ?? 0
         let simple: Set<UInt16> = [
-            RuleAttribute.destination, RuleAttribute.source, RuleAttribute.inputInterface, RuleAttribute.priority, RuleAttribute.table,
-            RuleAttribute.protocolNumber, Self.suppressPrefixLength, Self.suppressInterfaceGroup, RuleAttribute.mark, RuleAttribute.markMask,
+            RuleAttribute.destination, RuleAttribute.source, RuleAttribute.inputInterface, RuleAttribute.priority,
+            RuleAttribute.table,
+            RuleAttribute.protocolNumber, Self.suppressPrefixLength, Self.suppressInterfaceGroup, RuleAttribute.mark,
+            RuleAttribute.markMask,
         ]
         hasOtherConditions =
             marked != 0 || payload.number(at: 3, as: UInt8.self) != 0 || payload.number(at: 8, as: UInt32.self) & Self.invert != 0
@@ -130,7 +132,8 @@ public enum RuleRequest {
         }
         var writer = MessageWriter()
         for byte in [
-            rule.family.wire, UInt8(rule.destination?.length ?? 0), UInt8(rule.source?.length ?? 0), 0, table > 255 ? 0 : UInt8(table), 0, 0,
+            rule.family.wire, UInt8(rule.destination?.length ?? 0), UInt8(rule.source?.length ?? 0), 0,
+            table > 255 ? 0 : UInt8(table), 0, 0,
             action,
         ] { writer.fixed(byte) }
         writer.fixed(UInt32(0))

@@ -1,8 +1,9 @@
 import Netlink
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// Whether the kernel has WireGuard: found out by asking for it, since it may be built in, a module that loads on
@@ -27,6 +28,7 @@ public enum BackendProbe {
         }
         if let link = try route.link(named: name) { try route.delete(LinkRequest.delete(index: link.index, name: name)) }
         return try generic.familyID(WireGuardFamily.name) != nil
-            ? .available : .unavailable(reason: "the kernel makes WireGuard interfaces but has no generic netlink family for them")
+            ? .available
+            : .unavailable(reason: "the kernel makes WireGuard interfaces but has no generic netlink family for them")
     }
 }

@@ -19,11 +19,13 @@ struct DeviceState: Equatable, Sendable {
 
     func status(interfaceName: String, index: UInt32, health: TunnelStatus.Health) -> TunnelStatus {
         TunnelStatus(
-            interfaceName: interfaceName, interfaceIndex: index, health: health, publicKey: privateKey?.publicKey, listenPort: listenPort,
+            interfaceName: interfaceName, interfaceIndex: index, health: health, publicKey: privateKey?.publicKey,
+            listenPort: listenPort,
             fwmark: fwmark,
             peers: peers.sorted { $0.key < $1.key }.map { key, peer in
                 PeerStatus(
-                    publicKey: key, endpoint: peer.endpoint, latestHandshake: peer.latestHandshake, receivedBytes: peer.receivedBytes,
+                    publicKey: key, endpoint: peer.endpoint, latestHandshake: peer.latestHandshake,
+                    receivedBytes: peer.receivedBytes,
                     sentBytes: peer.sentBytes, allowedIPs: peer.allowedIPs, keepalive: peer.keepalive,
                     hasPresharedKey: peer.presharedKey != nil)
             })

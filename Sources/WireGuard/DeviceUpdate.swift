@@ -61,7 +61,8 @@ extension DeviceUpdate {
                 peers.append(
                     Peer(
                         publicKey: peer.publicKey, kind: .add, preshared: peer.presharedKey.map { .set($0) }, endpoint: endpoint,
-                        keepalive: peer.keepalive == 0 ? nil : peer.keepalive, replacesAllowedIPs: true, allowedIPs: peer.allowedIPs.sorted()))
+                        keepalive: peer.keepalive == 0 ? nil : peer.keepalive, replacesAllowedIPs: true,
+                        allowedIPs: peer.allowedIPs.sorted()))
                 continue
             }
             var update = Peer(publicKey: peer.publicKey, kind: .change)

@@ -31,6 +31,7 @@ extension NetlinkSocket {
     /// No IPv6 address that nobody asked for, so that nothing of the kernel's own (router solicitations, MLD) enters the tunnel.
     /// A kernel without IPv6 refuses; then there is nothing to do.
     func disableAutomaticIPv6(_ link: Link) {
-        try? perform(LinkRequest.change(index: link.index, name: link.name, LinkChange(ipv6AddressGeneration: IPv6AddressGeneration.none)))
+        try? perform(
+            LinkRequest.change(index: link.index, name: link.name, LinkChange(ipv6AddressGeneration: IPv6AddressGeneration.none)))
     }
 }

@@ -53,7 +53,8 @@ public struct PublicKey: Hashable, Sendable, Comparable, LosslessStringConvertib
     public init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         guard let key = PublicKey(try container.decode(String.self)) else {
-            throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a WireGuard public key (base64 of 32 bytes)")
+            throw DecodingError.dataCorruptedError(
+                in: container, debugDescription: "not a WireGuard public key (base64 of 32 bytes)")
         }
         self = key
     }
@@ -106,7 +107,9 @@ public struct PrivateKey: Sendable, Equatable, CustomStringConvertible, CustomDe
         return PublicKey(bytes: point)!
     }
 
-    public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result { try secret.withBytes(body) }
+    public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+        try secret.withBytes(body)
+    }
 
     /// The secret as base64, for a configuration file that is being written. Never for a log.
     public func exportBase64() -> String { withBytes(base64) }
@@ -139,7 +142,9 @@ public struct PresharedKey: Sendable, Equatable, CustomStringConvertible, Custom
     /// All zeros is how the kernel and wireguard-go say that there is none.
     public var isZero: Bool { withBytes { sodium_is_zero($0.baseAddress!.assumingMemoryBound(to: UInt8.self), keyLength) == 1 } }
 
-    public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result { try secret.withBytes(body) }
+    public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+        try secret.withBytes(body)
+    }
     public func exportBase64() -> String { withBytes(base64) }
 
     public static func == (left: PresharedKey, right: PresharedKey) -> Bool { left.secret == right.secret }
@@ -153,7 +158,8 @@ public struct PresharedKey: Sendable, Equatable, CustomStringConvertible, Custom
 func base64(_ bytes: UnsafeRawBufferPointer) -> String {
     var text = [CChar](repeating: 0, count: sodium_base64_encoded_len(bytes.count, Int32(sodium_base64_VARIANT_ORIGINAL)))
     sodium_bin2base64(
-        &text, text.count, bytes.baseAddress!.assumingMemoryBound(to: UInt8.self), bytes.count, Int32(sodium_base64_VARIANT_ORIGINAL))
+        &text, text.count, bytes.baseAddress!.assumingMemoryBound(to: UInt8.self), bytes.count,
+        Int32(sodium_base64_VARIANT_ORIGINAL))
     defer { sodium_memzero(&text, text.count) }
     return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
@@ -187,7 +193,8 @@ func decodeKey(hexadecimal text: Substring) -> SecretBytes? {
     let secret = SecretBytes(count: keyLength) { buffer in
         var length = 0
         let result = sodium_hex2bin(
-            buffer.baseAddress!.assumingMemoryBound(to: UInt8.self), keyLength, characters, characters.utf8.count, nil, &length, nil)
+            buffer.baseAddress!.assumingMemoryBound(to: UInt8.self), keyLength, characters, characters.utf8.count, nil, &length,
+            nil)
         valid = result == 0 && length == keyLength
     }
     return valid ? secret : nil

@@ -28,7 +28,8 @@ public struct InstanceMark: Hashable, Sendable {
     /// nil unless it is 1 to 64 letters, digits, `-`, `_` or `.`.
     public init?(instance: String) {
         let allowed = instance.utf8.allSatisfy {
-            (0x30...0x39).contains($0) || (0x41...0x5A).contains($0) || (0x61...0x7A).contains($0) || [0x2D, 0x2E, 0x5F].contains($0)
+            (0x30...0x39).contains($0) || (0x41...0x5A).contains($0) || (0x61...0x7A).contains($0)
+                || [0x2D, 0x2E, 0x5F].contains($0)
         }
         guard (1...64).contains(instance.utf8.count), allowed else { return nil }
         self.instance = instance

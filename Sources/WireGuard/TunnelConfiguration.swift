@@ -53,7 +53,9 @@ public struct TunnelAddress: Hashable, Sendable, LosslessStringConvertible {
         guard let address = IPAddress(String(parts[0])) else { return nil }
         self.init(address)
         guard parts.count == 2 else { return }
-        guard let length = Int(parts[1]), String(length) == parts[1], (0...address.family.bitCount).contains(length) else { return nil }
+        guard let length = Int(parts[1]), String(length) == parts[1], (0...address.family.bitCount).contains(length) else {
+            return nil
+        }
         prefixLength = length
     }
 
@@ -135,7 +137,9 @@ enum InterfaceName {
     static func validate(_ name: String) throws {
         let bytes = Array(name.utf8)
         guard (1...LinkRequest.longestName).contains(bytes.count), name != ".", name != "..", name != "all", name != "default",
-            bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F && ![UInt8(ascii: "/"), UInt8(ascii: ":"), UInt8(ascii: "%")].contains($0) })
+            bytes.allSatisfy({
+                $0 > 0x20 && $0 < 0x7F && ![UInt8(ascii: "/"), UInt8(ascii: ":"), UInt8(ascii: "%")].contains($0)
+            })
         else {
             throw TunnelError.configuration(
                 interface: name, reason: "an interface name has 1 to 15 printable characters without space, / : %")

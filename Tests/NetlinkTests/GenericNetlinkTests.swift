@@ -10,7 +10,9 @@ import Testing
     }
 
     @Test func itsNumberIsRead() throws {
-        #expect(try GenericNetlink.familyID(message(0x10, hex("01 02 0000 0600 0100 1c000000 0e00 0200 77697265677561726400 0000"))) == 0x1C)
+        #expect(
+            try GenericNetlink.familyID(message(0x10, hex("01 02 0000 0600 0100 1c000000 0e00 0200 77697265677561726400 0000")))
+                == 0x1C)
         #expect(throws: MalformedMessage.self) { try GenericNetlink.familyID(message(0x10, hex("01 02 0000"))) }
     }
 }

@@ -24,18 +24,26 @@ import Testing
 
     @Test func deleteAndDump() {
         #expect(AddressRequest.delete(v4, interface: "x").type == 21)
-        #expect(AddressRequest.delete(v4, interface: "x").payload == hex("02 18 00 00 03000000  0800 0200 0a080001  0800 0100 0a080001"))
+        #expect(
+            AddressRequest.delete(v4, interface: "x").payload
+                == hex("02 18 00 00 03000000  0800 0200 0a080001  0800 0100 0a080001"))
         #expect(AddressRequest.dump().payload == hex("00000000 00000000"))
     }
 
     @Test func ourEndOfAPointToPointLinkIsRead() throws {
         let payload = hex("02 20 80 00 03000000  0800 0100 0a080002  0800 0200 0a080001")
-        #expect(try InterfaceAddress(message(20, payload)) == InterfaceAddress(index: 3, address: IPAddress("10.8.0.1")!, prefixLength: 32))
+        #expect(
+            try InterfaceAddress(message(20, payload))
+                == InterfaceAddress(index: 3, address: IPAddress("10.8.0.1")!, prefixLength: 32))
     }
 
     @Test func wrongAddressesAreMalformed() {
-        #expect(throws: MalformedMessage.self) { try InterfaceAddress(message(20, hex("02 21 00 00 03000000 0800 0200 0a080001"))) }
+        #expect(throws: MalformedMessage.self) {
+            try InterfaceAddress(message(20, hex("02 21 00 00 03000000 0800 0200 0a080001")))
+        }
         #expect(throws: MalformedMessage.self) { try InterfaceAddress(message(20, hex("02 18 00 00 03000000"))) }
-        #expect(throws: MalformedMessage.self) { try InterfaceAddress(message(20, hex("0a 18 00 00 03000000 0800 0200 0a080001"))) }
+        #expect(throws: MalformedMessage.self) {
+            try InterfaceAddress(message(20, hex("0a 18 00 00 03000000 0800 0200 0a080001")))
+        }
     }
 }

@@ -31,7 +31,8 @@ import Testing
             LinkRequest.change(index: 7, name: "wg0", LinkChange(up: true, mtu: 1400)).payload
                 == hex("00 00 0000 07000000 01000000 01000000  0800 0400 78050000"))
         #expect(
-            LinkRequest.change(index: 7, name: "wg0", LinkChange(up: false)).payload == hex("00 00 0000 07000000 00000000 01000000"))
+            LinkRequest.change(index: 7, name: "wg0", LinkChange(up: false)).payload
+                == hex("00 00 0000 07000000 00000000 01000000"))
         #expect(
             LinkRequest.change(index: 7, name: "wg0", LinkChange(alias: "a")).payload
                 == hex("00 00 0000 07000000 00000000 00000000  0600 1400 61000000"))

@@ -75,9 +75,11 @@ import Testing
         var random = SystemRandomNumberGenerator()
         let seeds: [[UInt8]] = [
             LinkRequest.create("wg0", kind: "wireguard", alias: "causeway:a", mtu: 1420).encoded(sequence: 1),
-            AddressRequest.add(.init(index: 3, address: .init("10.0.0.1")!, prefixLength: 24), interface: "x").encoded(sequence: 1),
+            AddressRequest.add(.init(index: 3, address: .init("10.0.0.1")!, prefixLength: 24), interface: "x").encoded(
+                sequence: 1),
             RouteRequest.add(Route(.init("10.0.0.0/8")!, table: 5000, to: .interface(index: 2), metric: 1)).encoded(sequence: 1),
-            RuleRequest.add(Rule(.v4, priority: 9, from: .init("10.0.0.0/8")!, inputInterface: "t", .lookup(table: 5000))).encoded(sequence: 1),
+            RuleRequest.add(Rule(.v4, priority: 9, from: .init("10.0.0.0/8")!, inputInterface: "t", .lookup(table: 5000)))
+                .encoded(sequence: 1),
         ]
         var parsed = 0
         for round in 0..<20000 {

@@ -12,7 +12,8 @@ import Testing
         #expect(request.flags == 0x600)
         // Table 51820 does not fit the header: RTA_TABLE. Protocol 0xCA, link scope, unicast.
         #expect(
-            request.payload == hex("02 00 00 00 00 ca fd 01 00000000  0800 0f00 6cca0000  0800 0600 64000000  0800 0400 04000000"))
+            request.payload == hex("02 00 00 00 00 ca fd 01 00000000  0800 0f00 6cca0000  0800 0600 64000000  0800 0400 04000000")
+        )
         #expect(request.operation == "add route 0.0.0.0/0 dev number 4 table 51820 metric 100")
     }
 

@@ -23,11 +23,15 @@ import Testing
     @Test func unreachable() {
         let request = RuleRequest.delete(Rule(.v4, priority: 1005, to: pool, .unreachable))
         #expect(request.type == 33)
-        #expect(request.payload == hex("02 10 00 00 00 00 00 07 00000000  0800 0600 ed030000  0500 1500 ca000000  0800 0100 0a080000"))
+        #expect(
+            request.payload == hex("02 10 00 00 00 00 00 07 00000000  0800 0600 ed030000  0500 1500 ca000000  0800 0100 0a080000")
+        )
         #expect(
             RuleRequest.add(Rule(.v6, priority: 6, inputInterface: "t", .unreachable)).payload
                 == hex("0a 00 00 00 00 00 00 07 00000000  0800 0600 06000000  0500 1500 ca000000  0600 0300 74000000"))
-        #expect(RuleRequest.add(Rule(.v4, priority: 6, .blackhole)).payload == hex("02 00 00 00 00 00 00 06 00000000  0800 0600 06000000  0500 1500 ca000000"))
+        #expect(
+            RuleRequest.add(Rule(.v4, priority: 6, .blackhole)).payload
+                == hex("02 00 00 00 00 00 00 06 00000000  0800 0600 06000000  0500 1500 ca000000"))
     }
 
     @Test func dump() {
@@ -35,7 +39,9 @@ import Testing
     }
 
     @Test(arguments: [
-        Rule(.v4, priority: 1, from: IPPrefix("10.0.0.0/8")!, to: IPPrefix("10.1.0.0/16")!, inputInterface: "lo", .lookup(table: 100)),
+        Rule(
+            .v4, priority: 1, from: IPPrefix("10.0.0.0/8")!, to: IPPrefix("10.1.0.0/16")!, inputInterface: "lo",
+            .lookup(table: 100)),
         Rule(.v6, priority: 2, from: IPPrefix("fd00::/8")!, .unreachable),
         Rule(.v4, priority: 3, .other(3), origin: 3),
     ])

@@ -8,7 +8,8 @@ import Testing
         interfaceName: "wg0", privateKey: privateKey(1), listenPort: 51820, fwmark: 7,
         peers: [
             PeerConfiguration(
-                publicKey: publicKey(2), allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")], presharedKey: presharedKey(9), keepalive: 25),
+                publicKey: publicKey(2), allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")], presharedKey: presharedKey(9),
+                keepalive: 25),
             PeerConfiguration(publicKey: publicKey(3), allowedIPs: []),
         ])
     let hub = endpoint("192.0.2.1:51820")
@@ -20,7 +21,8 @@ import Testing
             privateKey: privateKey(1), listenPort: 51820, fwmark: 7,
             peers: [
                 publicKey(2): .init(
-                    presharedKey: presharedKey(9), endpoint: hub, keepalive: 25, allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")]),
+                    presharedKey: presharedKey(9), endpoint: hub, keepalive: 25,
+                    allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")]),
                 publicKey(3): .init(),
             ])
     }
@@ -42,7 +44,8 @@ import Testing
         #expect(
             update.peers == [
                 .init(
-                    publicKey: publicKey(2), kind: .add, preshared: .set(presharedKey(9)), endpoint: hub, keepalive: 25, replacesAllowedIPs: true,
+                    publicKey: publicKey(2), kind: .add, preshared: .set(presharedKey(9)), endpoint: hub, keepalive: 25,
+                    replacesAllowedIPs: true,
                     allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")]),
                 .init(publicKey: publicKey(3), kind: .add, replacesAllowedIPs: true),
             ])
@@ -64,7 +67,10 @@ import Testing
     @Test func onePeerChanges() {
         let key = publicKey(2)
         #expect(update(from: applied) { $0.peers[0].keepalive = 0 }.peers == [.init(publicKey: key, kind: .change, keepalive: 0)])
-        #expect(update(from: applied) { $0.peers[0].presharedKey = nil }.peers == [.init(publicKey: key, kind: .change, preshared: .remove)])
+        #expect(
+            update(from: applied) { $0.peers[0].presharedKey = nil }.peers == [
+                .init(publicKey: key, kind: .change, preshared: .remove)
+            ])
         #expect(
             update(from: applied) { $0.peers[0].presharedKey = presharedKey(8) }.peers
                 == [.init(publicKey: key, kind: .change, preshared: .set(presharedKey(8)))])

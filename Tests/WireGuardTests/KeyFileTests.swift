@@ -34,7 +34,9 @@ import Testing
         let path = try file("not a key")
         #expect(throws: KeyFileError.notAKey(path: path)) { try KeyFile.readPrivateKey(path) }
         #expect(throws: KeyFileError.notAFile(path: directory.path)) { try KeyFile.readPrivateKey(directory.path) }
-        #expect(throws: KeyFileError.unreadable(path: "/nonexistent", code: ENOENT)) { try KeyFile.readPrivateKey("/nonexistent") }
+        #expect(throws: KeyFileError.unreadable(path: "/nonexistent", code: ENOENT)) {
+            try KeyFile.readPrivateKey("/nonexistent")
+        }
         let two = try file(PrivateKey().exportBase64() + "\n" + PrivateKey().exportBase64())
         #expect(throws: KeyFileError.notAKey(path: two)) { try KeyFile.readPrivateKey(two) }
     }

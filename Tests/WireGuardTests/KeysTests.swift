@@ -33,7 +33,9 @@ import Testing
         let tunnel = TunnelConfiguration(interfaceName: "wg0", privateKey: key, peers: [peer])
         var dumped = ""
         dump(tunnel, to: &dumped)
-        for text in ["\(key)", String(reflecting: key), "\(preshared)", String(reflecting: preshared), "\(tunnel)", "\(peer)", dumped] {
+        for text in [
+            "\(key)", String(reflecting: key), "\(preshared)", String(reflecting: preshared), "\(tunnel)", "\(peer)", dumped,
+        ] {
             #expect(!text.contains(key.exportBase64()))
             #expect(!text.contains(preshared.exportBase64()))
         }
@@ -42,7 +44,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxM", "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxMA", "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxM=\n",
+        "", "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxM", "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxMA",
+        "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxM=\n",
         "!06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3PxM=", "e06Qm75//kTEZaIgA31gjuNYl9Me+XLwf3SJLLD3Pw==",
     ])
     func textThatIsNotAKey(_ text: String) {

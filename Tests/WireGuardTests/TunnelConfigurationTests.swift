@@ -15,7 +15,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "hub", "hub:", "hub:0", "hub:65536", "hub:+5", ":5", "192.0.2.1:0", "0.0.0.0:5", "192.0.2:5", "192.0.2.999:5", "2001:db8::1:5",
+        "", "hub", "hub:", "hub:0", "hub:65536", "hub:+5", ":5", "192.0.2.1:0", "0.0.0.0:5", "192.0.2:5", "192.0.2.999:5",
+        "2001:db8::1:5",
         "-hub:5", "hub-:5", "a..b:5", "a b:5", "[hub]:5", "hub:5 ",
     ])
     func wrongEndpoints(_ text: String) { #expect(PeerEndpoint(text) == nil) }

@@ -1,9 +1,10 @@
 import Addresses
 import Dispatch
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// Looks up host names of peers.
@@ -38,7 +39,8 @@ public struct SystemResolver: EndpointResolver {
         let code = getaddrinfo(name, nil, &hints, &list)
         guard code == 0 else { throw ResolutionError(name: name, reason: String(cString: gai_strerror(code))) }
         defer { freeaddrinfo(list) }
-        let endpoints = sequence(first: list, next: { $0?.pointee.ai_next }).prefix { $0 != nil }.compactMap { entry -> Endpoint? in
+        let endpoints = sequence(first: list, next: { $0?.pointee.ai_next }).prefix { $0 != nil }.compactMap {
+            entry -> Endpoint? in
             guard let address = entry?.pointee.ai_addr else { return nil }
             switch Int32(address.pointee.sa_family) {
             case AF_INET:

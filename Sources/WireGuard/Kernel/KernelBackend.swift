@@ -1,9 +1,10 @@
 import Addresses
 import Netlink
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// The kernel's own WireGuard, configured over netlink.
@@ -29,17 +30,23 @@ public actor KernelBackend: TunnelBackend {
         let route = try NetlinkSocket(.route)
         let generic = try NetlinkSocket(.generic)
         if let link = try route.link(named: interfaceName) {
-            guard link.kind == "wireguard", mark.isOn(link) else { throw TunnelError.foreignInterface(interfaceName, kind: link.kind) }
+            guard link.kind == "wireguard", mark.isOn(link) else {
+                throw TunnelError.foreignInterface(interfaceName, kind: link.kind)
+            }
         } else {
             try route.perform(LinkRequest.create(interfaceName, kind: "wireguard", alias: mark.alias))
         }
         guard let link = try route.link(named: interfaceName) else { throw TunnelError.notCreated(interfaceName) }
         // Some kernels drop the alias given at creation.
-        if !mark.isOn(link) { try route.perform(LinkRequest.change(index: link.index, name: interfaceName, LinkChange(alias: mark.alias))) }
+        if !mark.isOn(link) {
+            try route.perform(LinkRequest.change(index: link.index, name: interfaceName, LinkChange(alias: mark.alias)))
+        }
         route.disableAutomaticIPv6(link)
         // The module is there by now: creating the link loaded it.
         guard let family = try generic.familyID(WireGuardFamily.name) else {
-            throw NetlinkError(operation: "configure WireGuard interface \(interfaceName)", code: EOPNOTSUPP, message: "no generic netlink family")
+            throw NetlinkError(
+                operation: "configure WireGuard interface \(interfaceName)", code: EOPNOTSUPP,
+                message: "no generic netlink family")
         }
         sockets = Sockets(route: route, generic: generic, family: family)
         return link.index
@@ -47,7 +54,8 @@ public actor KernelBackend: TunnelBackend {
 
     public func apply(_ configuration: TunnelConfiguration, endpoints: [PublicKey: Endpoint]) async throws -> TunnelChange {
         guard configuration.interfaceName == interfaceName else {
-            throw TunnelError.configuration(interface: interfaceName, reason: "this is the configuration of \(configuration.interfaceName)")
+            throw TunnelError.configuration(
+                interface: interfaceName, reason: "this is the configuration of \(configuration.interfaceName)")
         }
         try configuration.validate()
         let (sockets, link) = try device()

@@ -1,9 +1,10 @@
 import Addresses
 import Netlink
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 // Wire facts of the generic netlink family "wireguard": linux/wireguard.h.
@@ -61,7 +62,9 @@ enum WireGuardMessages {
     }
 
     /// The messages that carry the update, to be sent in this order. A peer with too many allowed IPs goes on in the next message.
-    static func set(family: UInt16, index: UInt32, name: String, _ update: DeviceUpdate, limit: Int = messageLimit) -> [NetlinkRequest] {
+    static func set(family: UInt16, index: UInt32, name: String, _ update: DeviceUpdate, limit: Int = messageLimit)
+        -> [NetlinkRequest]
+    {
         split(update, limit: limit).map { part in
             var writer = MessageWriter()
             writer.attribute(DeviceAttribute.index, number: index)
@@ -189,7 +192,9 @@ extension DeviceState {
         for message in messages {
             let attributes = try message.attributes(after: GenericNetlink.headerLength)
             if let attribute = attributes[type: DeviceAttribute.privateKey] {
-                guard let key = PrivateKey(bytes: attribute.value) else { throw MalformedMessage("a private key of another length") }
+                guard let key = PrivateKey(bytes: attribute.value) else {
+                    throw MalformedMessage("a private key of another length")
+                }
                 privateKey = attribute.value.allSatisfy { $0 == 0 } ? nil : key
             }
             if let attribute = attributes[type: DeviceAttribute.listenPort] { listenPort = try attribute.number() }
@@ -204,16 +209,22 @@ extension DeviceState {
         }
         var peer = peers[key] ?? Peer()
         if let attribute = attributes[type: PeerAttribute.presharedKey] {
-            guard let preshared = PresharedKey(bytes: attribute.value) else { throw MalformedMessage("a preshared key of another length") }
+            guard let preshared = PresharedKey(bytes: attribute.value) else {
+                throw MalformedMessage("a preshared key of another length")
+            }
             peer.presharedKey = preshared.isZero ? nil : preshared
         }
-        if let attribute = attributes[type: PeerAttribute.endpoint] { peer.endpoint = try WireGuardMessages.endpoint(attribute.value) }
+        if let attribute = attributes[type: PeerAttribute.endpoint] {
+            peer.endpoint = try WireGuardMessages.endpoint(attribute.value)
+        }
         if let attribute = attributes[type: PeerAttribute.keepalive] { peer.keepalive = try attribute.number() }
         if let attribute = attributes[type: PeerAttribute.receivedBytes] { peer.receivedBytes = try attribute.number() }
         if let attribute = attributes[type: PeerAttribute.sentBytes] { peer.sentBytes = try attribute.number() }
         if let attribute = attributes[type: PeerAttribute.lastHandshake] {
             // struct __kernel_timespec: 64-bit seconds and nanoseconds.
-            guard attribute.value.count == 16 else { throw MalformedMessage("a handshake time of \(attribute.value.count) bytes") }
+            guard attribute.value.count == 16 else {
+                throw MalformedMessage("a handshake time of \(attribute.value.count) bytes")
+            }
             let bytes = Array(attribute.value)
             let (seconds, nanoseconds) = bytes.withUnsafeBytes {
                 ($0.loadUnaligned(as: Int64.self), $0.loadUnaligned(fromByteOffset: 8, as: Int64.self))

@@ -81,7 +81,8 @@ public struct PolicyRouting: Equatable, Sendable {
     private func validate() throws {
         guard basePriority > 0, basePriority <= Self.mainPriority - Self.prioritySpan else {
             throw PolicyRoutingError.configuration(
-                "the rule priority must be between 1 and \(Self.mainPriority - Self.prioritySpan), before table main; it is \(basePriority)")
+                "the rule priority must be between 1 and \(Self.mainPriority - Self.prioritySpan), before table main; it is \(basePriority)"
+            )
         }
         var tables: Set<UInt32> = [returnTable]
         for tunnel in tunnels where !tables.insert(tunnel.table).inserted {
@@ -133,7 +134,8 @@ public struct PolicyRouting: Equatable, Sendable {
         let prefixes = tunnels.map { ($0, $0.prefixes.filter { $0.family == family }) }
         let all = prefixes.flatMap(\.1)
         func rule(
-            _ offset: UInt32, from source: IPPrefix? = nil, to destination: IPPrefix? = nil, iif: String? = nil, _ action: Rule.Action
+            _ offset: UInt32, from source: IPPrefix? = nil, to destination: IPPrefix? = nil, iif: String? = nil,
+            _ action: Rule.Action
         ) -> Rule {
             Rule(family, priority: basePriority + offset, from: source, to: destination, inputInterface: iif, action)
         }

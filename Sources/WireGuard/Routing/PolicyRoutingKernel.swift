@@ -1,9 +1,10 @@
 import Addresses
 import Netlink
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// What `apply` did and saw.
@@ -77,7 +78,9 @@ extension PolicyRouting {
         let ours = present.filter { priorities.contains($0.priority) }
         let warnings = present.compactMap { rule -> String? in
             // Ours of another instance concern other interfaces; a rule that only looks into table local is the kernel's own.
-            guard rule.priority < basePriority, rule.origin != RouteOrigin.causeway, rule.action != .lookup(table: 255) else { return nil }
+            guard rule.priority < basePriority, rule.origin != RouteOrigin.causeway, rule.action != .lookup(table: 255) else {
+                return nil
+            }
             return "\(family) rule \(rule) comes before the gateway's and may take users' packets elsewhere"
         }
         return RuleDifference(
@@ -86,7 +89,9 @@ extension PolicyRouting {
 
     func difference(routes present: [Route], _ family: IPAddress.Family) throws -> (missing: [Route], surplus: [Route]) {
         let wanted = routes(family)
-        if let foreign = present.first(where: { $0.origin != RouteOrigin.causeway }) { throw PolicyRoutingError.foreignRoute(foreign) }
+        if let foreign = present.first(where: { $0.origin != RouteOrigin.causeway }) {
+            throw PolicyRoutingError.foreignRoute(foreign)
+        }
         let (wantedSet, presentSet) = (Set(wanted), Set(present))
         return (wanted.filter { !presentSet.contains($0) }, present.filter { !wantedSet.contains($0) })
     }
@@ -113,7 +118,9 @@ extension PolicyRouting {
         guard file >= 0 else { throw NetlinkError(operation: "read \(path)", code: errno) }
         defer { close(file) }
         var digit: UInt8 = 0
-        guard read(file, &digit, 1) == 1, digit >= 0x30, digit <= 0x39 else { throw NetlinkError(operation: "read \(path)", code: EINVAL) }
+        guard read(file, &digit, 1) == 1, digit >= 0x30, digit <= 0x39 else {
+            throw NetlinkError(operation: "read \(path)", code: EINVAL)
+        }
         if digit != 0x30 { throw PolicyRoutingError.reversePathFilter(value: Int(digit - 0x30)) }
     }
 }

@@ -1,8 +1,9 @@
 import CLinux
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// A running userspace device: our child until it is reaped.
@@ -64,7 +65,10 @@ struct DeviceProcess: Sendable {
         // The number was read before the pidfd was opened: only a process of the right name is touched.
         guard command(of: id) == "wireguard-go" else {
             throw TunnelError.device(
-                interface: interface, reason: "process \(id) (\(command(of: id) ?? "?")) holds \(DeviceProgram.socketPath(interface)) and is not wireguard-go")
+                interface: interface,
+                reason:
+                    "process \(id) (\(command(of: id) ?? "?")) holds \(DeviceProgram.socketPath(interface)) and is not wireguard-go"
+            )
         }
         for (signal, attempts) in [(SIGTERM, 200), (SIGKILL, 200)] {
             guard clinux_pidfd_signal(descriptor, signal) == 0 else { return }
@@ -94,8 +98,9 @@ func pause(_ duration: Duration) async {
 }
 
 /// A NULL-terminated array of C strings for the duration of the call.
-private func withCStrings<Result>(_ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result) -> Result {
+private func withCStrings<Result>(_ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result) -> Result
+{
     let copies = strings.map { strdup($0) }
-    defer { copies.forEach { free($0) } }
+    defer { for copy in copies { free(copy) } }
     return (copies + [nil]).withUnsafeBufferPointer { body($0.baseAddress!) }
 }

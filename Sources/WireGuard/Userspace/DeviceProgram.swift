@@ -1,9 +1,10 @@
 import CLinux
 import Netlink
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// The userspace WireGuard program of this host, and which frame format it expects on a TUN that it is handed.
@@ -18,7 +19,9 @@ public struct DeviceProgram: Equatable, Sendable {
     static func socketPath(_ interface: String) -> String { "\(socketDirectory)/\(interface).sock" }
 
     /// wireguard-go from PATH, or from where Debian puts it.
-    public static func find(name: String = "wireguard-go", searchPath: String? = getenv("PATH").map { String(cString: $0) }) -> String? {
+    public static func find(name: String = "wireguard-go", searchPath: String? = getenv("PATH").map { String(cString: $0) })
+        -> String?
+    {
         let directories = (searchPath ?? "").split(separator: ":").map(String.init) + ["/usr/bin", "/usr/local/bin", "/usr/sbin"]
         return directories.lazy.map { "\($0)/\(name)" }.first { access($0, X_OK) == 0 }
     }
@@ -47,15 +50,19 @@ public struct DeviceProgram: Equatable, Sendable {
             }
         }
         await process?.end()
-        guard let format else { throw TunnelError.device(interface: name, reason: "\(path) does not make a TUN interface within 5 s") }
+        guard let format else {
+            throw TunnelError.device(interface: name, reason: "\(path) does not make a TUN interface within 5 s")
+        }
         return DeviceProgram(path: path, tunOptions: format)
     }
 
     static func prepareSocketDirectory() throws {
         if mkdir(socketDirectory, 0o700) != 0, errno != EEXIST || access(socketDirectory, W_OK) != 0 {
             throw TunnelError.device(
-                interface: "", reason:
-                    "\(socketDirectory) cannot be written: \(String(cString: strerror(errno))); run: install -d -m 700 -o \(geteuid()) \(socketDirectory)")
+                interface: "",
+                reason:
+                    "\(socketDirectory) cannot be written: \(String(cString: strerror(errno))); run: install -d -m 700 -o \(geteuid()) \(socketDirectory)"
+            )
         }
     }
 }

@@ -1,9 +1,10 @@
 import CLinux
 import Netlink
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// One request and its answer over a device's UAPI socket. The device is local and answers in microseconds; a time-out
@@ -26,7 +27,8 @@ enum UAPISocket {
             descriptor = clinux_unix_listen(path)
         }
         guard descriptor >= 0 else {
-            throw TunnelError.device(interface: interface, reason: "cannot listen on \(path): \(String(cString: strerror(-descriptor)))")
+            throw TunnelError.device(
+                interface: interface, reason: "cannot listen on \(path): \(String(cString: strerror(-descriptor)))")
         }
         return descriptor
     }
@@ -35,7 +37,8 @@ enum UAPISocket {
         let path = DeviceProgram.socketPath(interface)
         let descriptor = clinux_unix_connect(path, timeoutMilliseconds)
         guard descriptor >= 0 else {
-            throw TunnelError.device(interface: interface, reason: "cannot connect to \(path): \(String(cString: strerror(-descriptor)))")
+            throw TunnelError.device(
+                interface: interface, reason: "cannot connect to \(path): \(String(cString: strerror(-descriptor)))")
         }
         return descriptor
     }

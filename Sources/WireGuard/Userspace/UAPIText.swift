@@ -81,7 +81,8 @@ enum UAPIText {
     }
 
     private static func read(
-        _ key: Substring, _ value: Substring, into peer: inout DeviceState.Peer, _ handshake: inout (seconds: Int64, nanoseconds: Int64)
+        _ key: Substring, _ value: Substring, into peer: inout DeviceState.Peer,
+        _ handshake: inout (seconds: Int64, nanoseconds: Int64)
     ) throws {
         switch key {
         case "preshared_key":
@@ -92,8 +93,14 @@ enum UAPIText {
             guard let endpoint = Endpoint(String(value)) else { throw Failure.malformed("endpoint \(value)") }
             peer.endpoint = endpoint
         case "last_handshake_time_sec", "last_handshake_time_nsec":
-            if key.hasSuffix("_nsec") { handshake.nanoseconds = try number(key, value) } else { handshake.seconds = try number(key, value) }
-            guard handshake.nanoseconds >= 0, handshake.nanoseconds < 1_000_000_000 else { throw Failure.malformed("a handshake time") }
+            if key.hasSuffix("_nsec") {
+                handshake.nanoseconds = try number(key, value)
+            } else {
+                handshake.seconds = try number(key, value)
+            }
+            guard handshake.nanoseconds >= 0, handshake.nanoseconds < 1_000_000_000 else {
+                throw Failure.malformed("a handshake time")
+            }
             peer.latestHandshake = handshake == (0, 0) ? nil : .seconds(handshake.seconds) + .nanoseconds(handshake.nanoseconds)
         case "rx_bytes": peer.receivedBytes = try number(key, value)
         case "tx_bytes": peer.sentBytes = try number(key, value)
@@ -108,7 +115,8 @@ enum UAPIText {
     /// Key and value of each line up to the empty one. A refusal is thrown.
     private static func lines(_ text: [UInt8]) throws -> [(Substring, Substring)] {
         guard text.suffix(2) == [0x0A, 0x0A] else { throw Failure.malformed("the answer does not end with an empty line") }
-        let pairs: [(Substring, Substring)] = try String(decoding: text.dropLast(2), as: UTF8.self).split(separator: "\n").map { line in
+        let pairs: [(Substring, Substring)] = try String(decoding: text.dropLast(2), as: UTF8.self).split(separator: "\n").map {
+            line in
             guard let equals = line.firstIndex(of: "=") else { throw Failure.malformed("a line without =") }
             return (line[..<equals], line[line.index(after: equals)...])
         }

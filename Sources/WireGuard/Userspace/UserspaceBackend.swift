@@ -3,10 +3,11 @@ import CLinux
 import Dispatch
 import Logging
 import Netlink
+
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Musl
+    import Musl
 #endif
 
 /// WireGuard in a process of its own (wireguard-go), for kernels without it. The TUN is ours: it stays, and with it the
@@ -61,7 +62,8 @@ public actor UserspaceBackend: TunnelBackend {
         let tun = clinux_tun_open(interfaceName, program.tunOptions)
         guard tun >= 0 else {
             let hint = tun == -EPERM ? " (this needs CAP_NET_ADMIN)" : ""
-            throw TunnelError.device(interface: interfaceName, reason: "cannot make a TUN: \(String(cString: strerror(-tun)))\(hint)")
+            throw TunnelError.device(
+                interface: interfaceName, reason: "cannot make a TUN: \(String(cString: strerror(-tun)))\(hint)")
         }
         var started: DeviceProcess?
         do {
@@ -83,7 +85,8 @@ public actor UserspaceBackend: TunnelBackend {
 
     public func apply(_ configuration: TunnelConfiguration, endpoints: [PublicKey: Endpoint]) async throws -> TunnelChange {
         guard configuration.interfaceName == interfaceName else {
-            throw TunnelError.configuration(interface: interfaceName, reason: "this is the configuration of \(configuration.interfaceName)")
+            throw TunnelError.configuration(
+                interface: interfaceName, reason: "this is the configuration of \(configuration.interfaceName)")
         }
         try configuration.validate()
         let device = try runningDevice()
@@ -146,7 +149,8 @@ public actor UserspaceBackend: TunnelBackend {
             guard try device.route.link(index: device.index) != nil else { return }
             await pause(.milliseconds(10))
         }
-        throw TunnelError.device(interface: interfaceName, reason: "the TUN interface does not go away: another process has it open")
+        throw TunnelError.device(
+            interface: interfaceName, reason: "the TUN interface does not go away: another process has it open")
     }
 
     // ---- Start ----
@@ -163,7 +167,8 @@ public actor UserspaceBackend: TunnelBackend {
             await pause(.milliseconds(10))
         }
         throw TunnelError.device(
-            interface: interfaceName, reason: "an earlier run's interface is still held by some process; find it in /proc/*/fdinfo (iff: \(interfaceName))")
+            interface: interfaceName,
+            reason: "an earlier run's interface is still held by some process; find it in /proc/*/fdinfo (iff: \(interfaceName))")
     }
 
     private func startProcess(_ tun: Int32) throws -> DeviceProcess {
@@ -180,7 +185,8 @@ public actor UserspaceBackend: TunnelBackend {
                 return
             } catch {
                 if let reason = process.reap() {
-                    throw TunnelError.device(interface: interfaceName, reason: "\(program.path) ended at once (\(reason)); its log says why")
+                    throw TunnelError.device(
+                        interface: interfaceName, reason: "\(program.path) ended at once (\(reason)); its log says why")
                 }
                 guard ContinuousClock.now < deadline else { throw error }
                 await pause(.milliseconds(20))
@@ -201,7 +207,9 @@ public actor UserspaceBackend: TunnelBackend {
     }
 
     private func processEnded(_ id: pid_t) {
-        guard case .running(let process, _, let since)? = device?.state, process.id == id, let reason = process.reap() else { return }
+        guard case .running(let process, _, let since)? = device?.state, process.id == id, let reason = process.reap() else {
+            return
+        }
         if ContinuousClock.now - since > Self.steadyAfter { device?.attempt = 0 }
         logger.error("the WireGuard device ended", metadata: ["reason": "\(reason)"])
         scheduleRestart(reason)
@@ -252,7 +260,8 @@ public actor UserspaceBackend: TunnelBackend {
     private func runningDevice() throws -> Device {
         guard let device else { throw TunnelError.notCreated(interfaceName) }
         if case .waiting(let reason, _) = device.state {
-            throw TunnelError.device(interface: interfaceName, reason: "the device ended (\(reason)) and is about to be started again")
+            throw TunnelError.device(
+                interface: interfaceName, reason: "the device ended (\(reason)) and is about to be started again")
         }
         return device
     }

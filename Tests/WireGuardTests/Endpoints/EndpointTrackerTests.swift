@@ -20,7 +20,8 @@ import Testing
             interfaceName: "wg0", interfaceIndex: 1, health: .running, publicKey: nil, listenPort: 0, fwmark: 0,
             peers: [
                 PeerStatus(
-                    publicKey: publicKey(1), endpoint: nil, latestHandshake: handshakeAgo.map { .seconds(10000) - $0 }, receivedBytes: 0, sentBytes: 0,
+                    publicKey: publicKey(1), endpoint: nil, latestHandshake: handshakeAgo.map { .seconds(10000) - $0 },
+                    receivedBytes: 0, sentBytes: 0,
                     allowedIPs: [], keepalive: 0, hasPresharedKey: false)
             ])
     }

@@ -16,7 +16,8 @@ import Testing
             privateKey: privateKey(0x40), listenPort: 51820, fwmark: 0x51,
             peers: [
                 .init(
-                    publicKey: publicKey(2), kind: .add, preshared: .set(presharedKey(9)), endpoint: endpoint("192.0.2.1:51820"), keepalive: 25,
+                    publicKey: publicKey(2), kind: .add, preshared: .set(presharedKey(9)), endpoint: endpoint("192.0.2.1:51820"),
+                    keepalive: 25,
                     replacesAllowedIPs: true, allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/16")])
             ])
         let requests = WireGuardMessages.set(family: 0x1C, index: 7, name: "wg0", update)
@@ -149,8 +150,10 @@ import Testing
                     privateKey: privateKey(1), listenPort: 51820, fwmark: 7,
                     peers: [
                         publicKey(2): .init(
-                            presharedKey: presharedKey(9), endpoint: endpoint("[2001:db8::1]:5"), latestHandshake: .milliseconds(1_000_500),
-                            receivedBytes: 11, sentBytes: 12, keepalive: 25, allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")]),
+                            presharedKey: presharedKey(9), endpoint: endpoint("[2001:db8::1]:5"),
+                            latestHandshake: .milliseconds(1_000_500),
+                            receivedBytes: 11, sentBytes: 12, keepalive: 25,
+                            allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")]),
                         publicKey(3): .init(),
                     ]))
         let status = state.status(interfaceName: "wg0", index: 3, health: .running)
@@ -159,7 +162,8 @@ import Testing
     }
 
     @Test func aDeviceWithoutAKey() throws {
-        let state = try DeviceState(dump: [message { $0.attribute(DeviceAttribute.privateKey, [UInt8](repeating: 0, count: 32)) }])
+        let state = try DeviceState(dump: [message { $0.attribute(DeviceAttribute.privateKey, [UInt8](repeating: 0, count: 32)) }]
+        )
         #expect(state == DeviceState())
     }
 

@@ -24,14 +24,19 @@ extension PrivateNamespace {
             #expect(try socket.links().count == before)
         }
 
-        @Test(.enabled(if: Stage.expectsKernelWireGuard || isAvailable), .timeLimit(.minutes(2))) func thousandsOfAllowedIPs() async throws {
+        @Test(.enabled(if: Stage.expectsKernelWireGuard || isAvailable), .timeLimit(.minutes(2))) func thousandsOfAllowedIPs()
+            async throws
+        {
             let backend = KernelBackend(interfaceName: "cwewg", mark: mark)
             _ = try await backend.create()
             let tunnel = BigTunnel("cwewg", peers: 300, prefixesEach: 7)
             try await tunnel.run(on: backend)
             // A single peer with more than fits one message, and wg(8) as the witness.
             var one = tunnel.configuration
-            one.peers = [PeerConfiguration(publicKey: PrivateKey().publicKey, allowedIPs: Set(tunnel.configuration.peers.flatMap(\.allowedIPs)))]
+            one.peers = [
+                PeerConfiguration(
+                    publicKey: PrivateKey().publicKey, allowedIPs: Set(tunnel.configuration.peers.flatMap(\.allowedIPs)))
+            ]
             _ = try await backend.apply(one, endpoints: [:])
             #expect(try await backend.status().peers.first?.allowedIPs.count == 2100)
             let words = try sh("wg show cwewg allowed-ips").split(whereSeparator: \.isWhitespace)
@@ -42,9 +47,12 @@ extension PrivateNamespace {
             #expect(try NetlinkSocket(.route).link(named: "cwewg") == nil)
         }
 
-        @Test(.enabled(if: Stage.expectsKernelWireGuard || isAvailable), .timeLimit(.minutes(1))) func twoEndsExchangePackets() async throws {
+        @Test(.enabled(if: Stage.expectsKernelWireGuard || isAvailable), .timeLimit(.minutes(1))) func twoEndsExchangePackets()
+            async throws
+        {
             let pair = TunnelPair(
-                left: KernelBackend(interfaceName: "cweleft", mark: mark), right: KernelBackend(interfaceName: "cweright", mark: mark))
+                left: KernelBackend(interfaceName: "cweleft", mark: mark),
+                right: KernelBackend(interfaceName: "cweright", mark: mark))
             try await pair.exchangePackets()
         }
 

@@ -17,7 +17,8 @@ extension PrivateNamespace {
             let link = try #require(try socket.link(named: "cwe0"))
             #expect(link.kind == "veth")
             #expect(!link.isUp)
-            try socket.perform(LinkRequest.change(index: link.index, name: "cwe0", LinkChange(up: true, mtu: 1400, alias: "causeway:test")))
+            try socket.perform(
+                LinkRequest.change(index: link.index, name: "cwe0", LinkChange(up: true, mtu: 1400, alias: "causeway:test")))
             let changed = try #require(try socket.link(index: link.index))
             #expect(changed.isUp)
             #expect(changed.mtu == 1400)
@@ -35,7 +36,8 @@ extension PrivateNamespace {
         @Test func settingsAreWhatProcShows() throws {
             let tun = try TestTun("cwe0", socket)
             func setting(_ name: String) throws -> String {
-                try String(contentsOfFile: "/proc/sys/net/ipv4/conf/cwe0/\(name)", encoding: .utf8).trimmingCharacters(in: .newlines)
+                try String(contentsOfFile: "/proc/sys/net/ipv4/conf/cwe0/\(name)", encoding: .utf8).trimmingCharacters(
+                    in: .newlines)
             }
             let names: [IPv4InterfaceSetting: String] = [
                 .forwarding: "forwarding", .acceptRedirects: "accept_redirects", .secureRedirects: "secure_redirects",

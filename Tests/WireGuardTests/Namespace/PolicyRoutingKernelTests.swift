@@ -110,7 +110,8 @@ extension PrivateNamespace {
             let newTunnel = try TestTun("cwewg", socket)
             let next = try PolicyRouting(
                 tunName: "cwetun", tunIndex: again.index,
-                tunnels: [.init(interfaceName: "cwewg", interfaceIndex: newTunnel.index, table: 70001, prefixes: [pool])], returnTable: 70002)
+                tunnels: [.init(interfaceName: "cwewg", interfaceIndex: newTunnel.index, table: 70001, prefixes: [pool])],
+                returnTable: 70002)
             let change = try next.apply(socket)
             #expect(change.added == 2)
             #expect(change.removed == 0)
@@ -185,7 +186,9 @@ extension PrivateNamespace {
                 tunName: "cwetun", tunIndex: tun.index,
                 tunnels: [
                     .init(interfaceName: "cwewg", interfaceIndex: tunnel.index, table: 70001, prefixes: [pool]),
-                    .init(interfaceName: "cwewg2", interfaceIndex: second.index, table: 70003, prefixes: [IPPrefix("10.10.0.0/16")!]),
+                    .init(
+                        interfaceName: "cwewg2", interfaceIndex: second.index, table: 70003, prefixes: [IPPrefix("10.10.0.0/16")!]
+                    ),
                 ], returnTable: 70002)
             _ = try both.apply(socket)
             try tun.write(Packet(user, world).bytes)
@@ -207,7 +210,10 @@ extension PrivateNamespace {
 
         @Test func nothingOfOthersIsTouched() throws {
             try sh("ip rule add pref 500 from 172.16.0.0/12 lookup 4000; ip route add 172.16.0.0/12 dev cwelan table 4000")
-            defer { _ = try? sh("ip rule delete pref 500; ip route flush table 4000; ip route flush table 70001; ip rule delete pref 1003") }
+            defer {
+                _ = try? sh(
+                    "ip rule delete pref 500; ip route flush table 4000; ip route flush table 70001; ip rule delete pref 1003")
+            }
             let rules = try sh("ip rule; ip -6 rule; ip route show table all; ip -6 route show table all | grep -v cwe")
             let change = try policy().apply(socket)
             #expect(change.warnings.count == 1)

@@ -13,10 +13,13 @@ final class TestTun {
     init(_ name: String, _ socket: NetlinkSocket) throws {
         self.name = name
         descriptor = clinux_tun_open(name, 0)
-        guard descriptor >= 0, let link = try socket.link(named: name) else { throw CommandFailed(description: "no TUN \(name): \(descriptor)") }
+        guard descriptor >= 0, let link = try socket.link(named: name) else {
+            throw CommandFailed(description: "no TUN \(name): \(descriptor)")
+        }
         index = link.index
         // Before it is up: later the kernel has already made a link-local address.
-        try socket.perform(LinkRequest.change(index: index, name: name, LinkChange(ipv6AddressGeneration: IPv6AddressGeneration.none)))
+        try socket.perform(
+            LinkRequest.change(index: index, name: name, LinkChange(ipv6AddressGeneration: IPv6AddressGeneration.none)))
         try socket.perform(LinkRequest.change(index: index, name: name, LinkChange(up: true)))
     }
 
@@ -30,7 +33,9 @@ final class TestTun {
 
     func write(_ packet: [UInt8]) throws {
         let count = packet.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress!, $0.count) }
-        guard count == packet.count else { throw CommandFailed(description: "write to \(name): \(String(cString: strerror(errno)))") }
+        guard count == packet.count else {
+            throw CommandFailed(description: "write to \(name): \(String(cString: strerror(errno)))")
+        }
     }
 
     /// All packets until nothing has come for `quiet`.
@@ -79,7 +84,8 @@ struct Packet: Equatable, CustomStringConvertible {
             // The checksum is not optional in IPv6, but only the receiver would look at it.
             return [0x60, 0, 0, 0, 0, UInt8(payload.count), kind, 64] + source.bytes + destination.bytes + payload
         }
-        var header: [UInt8] = [0x45, 0, 0, UInt8(20 + payload.count), 0, 1, 0, 0, 64, kind, 0, 0] + source.bytes + destination.bytes
+        var header: [UInt8] =
+            [0x45, 0, 0, UInt8(20 + payload.count), 0, 1, 0, 0, 64, kind, 0, 0] + source.bytes + destination.bytes
         var sum = stride(from: 0, to: 20, by: 2).reduce(UInt32(0)) { $0 + UInt32(header[$1]) << 8 + UInt32(header[$1 + 1]) }
         while sum >> 16 != 0 { sum = sum & 0xFFFF + sum >> 16 }
         header[10] = UInt8(~sum >> 8 & 0xFF)

@@ -15,19 +15,25 @@ struct TunnelPair {
     func exchangePackets() async throws {
         let (leftKey, rightKey, preshared) = (PrivateKey(), PrivateKey(), PresharedKey())
         try sh("ip netns add cwe-right")
-        defer { _ = try? sh("ip netns delete cwe-right; ip link delete \(left.interfaceName); ip link delete \(right.interfaceName)") }
+        defer {
+            _ = try? sh("ip netns delete cwe-right; ip link delete \(left.interfaceName); ip link delete \(right.interfaceName)")
+        }
         _ = try await left.create()
         _ = try await right.create()
         var leftSide = TunnelConfiguration(
-            interfaceName: left.interfaceName, privateKey: leftKey, listenPort: 40001, mtu: 1400, addresses: [TunnelAddress("10.9.0.1/32")!],
+            interfaceName: left.interfaceName, privateKey: leftKey, listenPort: 40001, mtu: 1400,
+            addresses: [TunnelAddress("10.9.0.1/32")!],
             peers: [
                 PeerConfiguration(
-                    publicKey: rightKey.publicKey, endpoint: PeerEndpoint("127.0.0.1:40002"), allowedIPs: [IPPrefix("10.9.0.2/32")!],
+                    publicKey: rightKey.publicKey, endpoint: PeerEndpoint("127.0.0.1:40002"),
+                    allowedIPs: [IPPrefix("10.9.0.2/32")!],
                     presharedKey: preshared, keepalive: 1)
             ])
         let rightSide = TunnelConfiguration(
             interfaceName: right.interfaceName, privateKey: rightKey, listenPort: 40002,
-            peers: [PeerConfiguration(publicKey: leftKey.publicKey, allowedIPs: [IPPrefix("10.9.0.1/32")!], presharedKey: preshared)])
+            peers: [
+                PeerConfiguration(publicKey: leftKey.publicKey, allowedIPs: [IPPrefix("10.9.0.1/32")!], presharedKey: preshared)
+            ])
         _ = try await right.apply(rightSide, endpoints: [:])
         // The interface goes down on its way and forgets its sessions: so it moves before the other end begins a handshake.
         try sh(
@@ -58,7 +64,8 @@ struct TunnelPair {
         #expect(try await left.apply(leftSide, endpoints: [rightKey.publicKey: Endpoint("127.0.0.1:40002")!]).isEmpty)
         leftSide.peers[0].allowedIPs.insert(IPPrefix("10.9.1.0/24")!)
         #expect(
-            try await left.apply(leftSide, endpoints: [rightKey.publicKey: Endpoint("127.0.0.1:40002")!]) == TunnelChange(peersChanged: 1))
+            try await left.apply(leftSide, endpoints: [rightKey.publicKey: Endpoint("127.0.0.1:40002")!])
+                == TunnelChange(peersChanged: 1))
         #expect(try await left.status().peers.first?.latestHandshake == peer.latestHandshake)
         try sh("ping -c 1 -W 1 10.9.0.2")
 
@@ -79,12 +86,14 @@ struct BigTunnel {
         let list = (0..<peers).map { number in
             PeerConfiguration(
                 publicKey: PrivateKey().publicKey, endpoint: PeerEndpoint("[2001:db8::\(number + 1)]:51820"),
-allowedIPs: Set((0..<prefixesEach).map { Self.prefix(peer: number, position: $0, of: prefixesEach) }), presharedKey: number % 2 == 0 ? PresharedKey() : nil, keepalive: UInt16(number))
+                allowedIPs: Set((0..<prefixesEach).map { Self.prefix(peer: number, position: $0, of: prefixesEach) }),
+                presharedKey: number % 2 == 0 ? PresharedKey() : nil, keepalive: UInt16(number))
         }
         configuration = TunnelConfiguration(
             interfaceName: name, privateKey: PrivateKey(), listenPort: 40004, fwmark: 0x51, mtu: 1380,
             addresses: [TunnelAddress("10.9.0.1/24")!], peers: list)
-        endpoints = Dictionary(uniqueKeysWithValues: list.enumerated().map { ($1.publicKey, Endpoint("[2001:db8::\($0 + 1)]:51820")!) })
+        endpoints = Dictionary(
+            uniqueKeysWithValues: list.enumerated().map { ($1.publicKey, Endpoint("[2001:db8::\($0 + 1)]:51820")!) })
     }
 
     /// Every fourth one is IPv6.

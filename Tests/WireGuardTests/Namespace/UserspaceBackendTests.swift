@@ -81,7 +81,9 @@ extension PrivateNamespace {
             let leftover = try DeviceProcess.start(program.path, interface: "cwewg", tun: tun, listener: listener)
             close(tun)
             close(listener)
-            for _ in 0..<200 where (try? UAPISocket.exchange("cwewg", UAPIText.get)) == nil { try await Task.sleep(for: .milliseconds(10)) }
+            for _ in 0..<200 where (try? UAPISocket.exchange("cwewg", UAPIText.get)) == nil {
+                try await Task.sleep(for: .milliseconds(10))
+            }
             #expect(try devicePID("cwewg") == leftover.id)
 
             let backend = UserspaceBackend(interfaceName: "cwewg", mark: mark, program: program, logger: logger)
@@ -94,21 +96,21 @@ extension PrivateNamespace {
         }
 
         @Test(.timeLimit(.minutes(1))) func aDeletedInterfaceIsReportedAndMadeAgain() async throws {
-            let tunnel = Tunnel(
-                backend: try await backend("cwewg"), configuration: BigTunnel("cwewg", peers: 2, prefixesEach: 1).configuration, logger: logger)
-            let index = try await tunnel.start()
+            let backend = try await backend("cwewg")
+            let index = try await backend.create()
+            let configuration = BigTunnel("cwewg", peers: 2, prefixesEach: 1).configuration
+            _ = try await backend.apply(configuration, endpoints: [:])
             let socket = try NetlinkSocket(.route)
             try socket.perform(LinkRequest.delete(index: index, name: "cwewg"))
-            guard case .running = try await tunnel.status().health else {
-                let again = try await tunnel.recover()
-                #expect(again != index)
-                #expect(try await tunnel.status().health == .running)
-                #expect(try await tunnel.status().peers.count == 2)
-                try await tunnel.stop()
-                #expect(try socket.link(named: "cwewg") == nil)
-                return
-            }
-            Issue.record("a deleted interface is called running")
+            #expect(try await backend.status().health != .running)
+            try await backend.remove()
+            #expect(try await backend.create() != index)
+            _ = try await backend.apply(configuration, endpoints: [:])
+            let status = try await backend.status()
+            #expect(status.health == .running)
+            #expect(status.peers.count == 2)
+            try await backend.remove()
+            #expect(try socket.link(named: "cwewg") == nil)
         }
 
         @Test func anInterfaceOfSomebodyElseIsLeftAlone() async throws {
@@ -140,7 +142,8 @@ extension PrivateNamespace {
             defer { _ = try? sh("chown 0 /run/wireguard") }
             let (code, output) = try Stage.again(
                 [
-                    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin",
+                    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all,+net_admin",
+                    "--ambient-caps=-all,+net_admin",
                     "--bounding-set=-all,+net_admin", "env", "CAUSEWAY_UNPRIVILEGED=1",
                 ], filter: "UserspaceBackendTests", seconds: 60)
             #expect(code == 0, "\(output)")

@@ -8,7 +8,8 @@ import Testing
     func policy(_ prefixes: [String], base: UInt32 = 1000) throws -> PolicyRouting {
         try PolicyRouting(
             tunName: "cw0", tunIndex: 3,
-            tunnels: [.init(interfaceName: "wg0", interfaceIndex: 4, table: 5001, prefixes: prefixes.map { prefix($0) })], returnTable: 5000,
+            tunnels: [.init(interfaceName: "wg0", interfaceIndex: 4, table: 5001, prefixes: prefixes.map { prefix($0) })],
+            returnTable: 5000,
             basePriority: base)
     }
 

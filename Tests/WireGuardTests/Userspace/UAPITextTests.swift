@@ -12,7 +12,8 @@ import Testing
             peers: [
                 .init(publicKey: publicKey(1), kind: .remove),
                 .init(
-                    publicKey: publicKey(2), kind: .add, preshared: .set(presharedKey(9)), endpoint: endpoint("[2001:db8::1]:51820"), keepalive: 25,
+                    publicKey: publicKey(2), kind: .add, preshared: .set(presharedKey(9)),
+                    endpoint: endpoint("[2001:db8::1]:51820"), keepalive: 25,
                     replacesAllowedIPs: true, allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/16")]),
                 .init(publicKey: publicKey(3), kind: .change, preshared: .remove),
             ])
@@ -70,8 +71,10 @@ import Testing
                     privateKey: privateKey(0x40), listenPort: 51820, fwmark: 81,
                     peers: [
                         publicKey(2): .init(
-                            presharedKey: presharedKey(9), endpoint: endpoint("192.0.2.1:5"), latestHandshake: .milliseconds(1_000_500),
-                            receivedBytes: 11, sentBytes: 12, keepalive: 25, allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")]),
+                            presharedKey: presharedKey(9), endpoint: endpoint("192.0.2.1:5"),
+                            latestHandshake: .milliseconds(1_000_500),
+                            receivedBytes: 11, sentBytes: 12, keepalive: 25,
+                            allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")]),
                         publicKey(3): .init(),
                     ]))
         #expect(try UAPIText.parseDevice(lines("private_key=\(repeated("00"))\nerrno=0")) == DeviceState())
@@ -85,7 +88,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "x", "errno=x", "listen_port=1", "listen_port=65536\nerrno=0", "private_key=00\nerrno=0", "public_key=zz\nerrno=0", "nothing\nerrno=0",
+        "", "x", "errno=x", "listen_port=1", "listen_port=65536\nerrno=0", "private_key=00\nerrno=0", "public_key=zz\nerrno=0",
+        "nothing\nerrno=0",
         "errno=99999999999",
     ])
     func malformedAnswers(_ text: String) {
@@ -93,11 +97,14 @@ import Testing
     }
 
     @Test(arguments: [
-        "preshared_key=00", "endpoint=hub:5", "last_handshake_time_sec=x", "last_handshake_time_nsec=1000000000", "rx_bytes=-1", "allowed_ip=10.0.0.1/8",
+        "preshared_key=00", "endpoint=hub:5", "last_handshake_time_sec=x", "last_handshake_time_nsec=1000000000", "rx_bytes=-1",
+        "allowed_ip=10.0.0.1/8",
         "persistent_keepalive_interval=70000",
     ])
     func malformedPeers(_ line: String) {
-        #expect(throws: UAPIText.Failure.self) { try UAPIText.parseDevice(lines("public_key=\(repeated("02"))\n\(line)\nerrno=0")) }
+        #expect(throws: UAPIText.Failure.self) {
+            try UAPIText.parseDevice(lines("public_key=\(repeated("02"))\n\(line)\nerrno=0"))
+        }
     }
 
     @Test func anAnswerMustEndWithAnEmptyLine() {
