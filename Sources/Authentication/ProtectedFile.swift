@@ -68,9 +68,25 @@ public struct ProtectedFile: Sendable {
     private static func openFailure(_ code: Int32, _ path: String, _ group: String) -> String {
         switch code {
         case ENOENT: "does not exist"
-        case EACCES: "cannot be read by this user; run: chgrp \(group) \(quoted(path)) && chmod 640 \(quoted(path))"
+        case EACCES: "cannot be read by this user; \(lettingIn(group, path))"
         default: "cannot be opened: \(text(code))"
         }
+    }
+
+    /// What stands in the way of an account that this process will become: nil if nothing in the file's own mode does.
+    public func obstacle(for user: uid_t, group id: gid_t, at path: String) -> FileIssue? {
+        var status = stat()
+        guard stat(path, &status) == 0, user != 0 else { return nil }
+        let readable =
+            status.st_uid == user
+            ? status.st_mode & 0o400 != 0 : status.st_gid == id ? status.st_mode & 0o040 != 0 : status.st_mode & 0o004 != 0
+        guard !readable else { return nil }
+        return FileIssue(
+            file: path, message: "will be unreadable for the gateway once it is no longer root; \(Self.lettingIn(group, path))")
+    }
+
+    private static func lettingIn(_ group: String, _ path: String) -> String {
+        "run: chgrp \(group) \(quoted(path)) && chmod 640 \(quoted(path))"
     }
 
     private static func text(_ code: Int32) -> String { String(cString: strerror(code)) }

@@ -40,7 +40,7 @@ extension CausewayConfiguration {
             throw ConfigurationError([error])
         }
         let report = Report(file: file, locator: locator)
-        let readFile = readFile ?? protectedReader(account: document["run-as"]?.string ?? CausewayConfiguration().user)
+        let readFile = readFile ?? protectedReader(account: document["run-as"]?.string ?? CausewayConfiguration().user, report)
         var reader = ConfigurationReader(report: report, readFile: readFile)
         reader.read(document)
         if let exposure, let user = reader.configuredUsers.first(where: { $0.credential != nil }) {
@@ -55,10 +55,17 @@ extension CausewayConfiguration {
         return configuration
     }
 
-    private static func protectedReader(account: String) -> (String, Int) throws(FileIssue) -> Secret {
-        let owner = getpwnam(account).map { [$0.pointee.pw_uid] } ?? []
-        let files = ProtectedFile(trustedOwners: Set(owner), group: account)
-        return { path, limit throws(FileIssue) in try files.read(path, limit: limit) }
+    /// A reload happens as the account, not as root: what root can read now and the account cannot is a warning.
+    private static func protectedReader(account: String, _ report: Report) -> (String, Int) throws(FileIssue) -> Secret {
+        let entry = getpwnam(account).map { (user: $0.pointee.pw_uid, group: $0.pointee.pw_gid) }
+        let files = ProtectedFile(trustedOwners: entry.map { [$0.user] } ?? [], group: account)
+        return { path, limit throws(FileIssue) in
+            let contents = try files.read(path, limit: limit)
+            if geteuid() == 0, let entry, let obstacle = files.obstacle(for: entry.user, group: entry.group, at: path) {
+                report.warn(obstacle)
+            }
+            return contents
+        }
     }
 
     /// By line, the configuration file first; what was found first stays first otherwise.

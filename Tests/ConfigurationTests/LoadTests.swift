@@ -71,6 +71,23 @@ import Testing
         }
     }
 
+    @Test(.enabled(if: geteuid() == 0 && getpwnam("nobody") != nil, "only root changes accounts"))
+    func whatTheAccountCannotReadIsAWarning() throws {
+        try withFolder { folder in
+            var sample = Sample()
+            sample.top = "run-as = \"nobody\"\n"
+            sample.tunnel = sample.tunnel.replacing("/key", with: "\(folder)/key")
+            sample.rest = "[authentication]\nsecrets = [\"\(folder)/secrets\"]\n"
+            try write(sample.text, "\(folder)/causeway.toml", 0o644)
+            try write(Sample.key + "\n", "\(folder)/key", 0o600)
+            try write("ann * pw *\n", "\(folder)/secrets", 0o640)
+            chown("\(folder)/secrets", 0, getpwnam("nobody").pointee.pw_gid)
+            let warnings = try CausewayConfiguration.load(path: "\(folder)/causeway.toml").warnings
+            #expect(warnings.map(\.file) == ["\(folder)/key"])
+            #expect(warnings.first?.message.hasSuffix("run: chgrp nobody \(folder)/key && chmod 640 \(folder)/key") == true)
+        }
+    }
+
     @Test func aMissingFileIsNamed() {
         #expect(messages("/nonexistent/causeway.toml") == ["/nonexistent/causeway.toml: does not exist"])
     }
