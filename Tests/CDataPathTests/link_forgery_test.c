@@ -58,17 +58,17 @@ static void attack(uint32_t mode, enum forgery kind, unsigned flood, unsigned ro
 }
 
 static void test_stateless(void) {
-    for (int kind = 0; kind <= FORGERIES; kind++) attack(CW_MPPE_STATELESS, (enum forgery)kind, 10, 1000);
+    for (int kind = 0; kind <= FORGERIES; kind++) attack(CW_MPPE_STATELESS, (enum forgery)kind, 6, 500);
 }
 
 static void test_stateful(void) {
-    for (int kind = 0; kind <= FORGERIES; kind++) attack(0, (enum forgery)kind, 10, 1000);
-    for (int kind = 0; kind <= FORGERIES; kind++) attack(CW_MPPE_RESET_SAME_KEY, (enum forgery)kind, 10, 1000);
+    for (int kind = 0; kind <= FORGERIES; kind++) attack(0, (enum forgery)kind, 6, 500);
+    for (int kind = 0; kind <= FORGERIES; kind++) attack(CW_MPPE_RESET_SAME_KEY, (enum forgery)kind, 6, 500);
 }
 
 static void test_flood(void) {
-    attack(CW_MPPE_STATELESS, FORGERIES, 2000, 20);
-    attack(0, FORGERIES, 2000, 20);
+    attack(CW_MPPE_STATELESS, FORGERIES, 1000, 12);
+    attack(0, FORGERIES, 1000, 12);
 }
 
 // Under attack and on a bad line at the same time: with the budget gone, near losses still cost nothing.

@@ -284,11 +284,39 @@ static void test_prepared_batch(void) {
     CHECK(w.changes <= 500 * CW_MPPE_BATCH + 64);
 }
 
+// Prepared with the key of count 0, but the count has wrapped: the ciphertext comes back and the right key is found.
+static void test_prepared_after_wrap(void) {
+    for (uint32_t gap = 4096; gap <= 4097; gap++) {
+        cw_rekey rekey = rekey_for(128, CW_MPPE_STATELESS);
+        cw_mppe_transmitter transmitter;
+        cw_mppe_receiver receiver;
+        cw_mppe_transmitter_init(&transmitter, &rekey);
+        cw_mppe_receiver_init(&receiver, &rekey);
+        world w = world_with(5000);
+        uint8_t packet[100];
+        size_t length = 0;
+        cw_mppe_job job;
+        for (unsigned n = 0; n <= 4096; n++) {
+            length = plaintext(packet + 2, n, 40) + 2;
+            uint64_t changes = 0;
+            cw_mppe_transmit(&transmitter, &changes, packet, length, &job);
+            cw_mppe_crypt_batch(&job, 1);
+        }
+        CHECK(cw_mppe_prepare(&receiver, &w.changes, packet, length, &job));
+        cw_mppe_crypt_batch(&job, 1);
+        cw_mppe_result result = cw_mppe_receive_prepared(&receiver, context(&w, gap, true), packet, length);
+        CHECK_EQUAL(result.verdict, gap > 4096 ? CW_MPPE_PROVEN : CW_MPPE_UNVERIFIED);
+        if (gap > 4096) CHECK(packet[2] == 0x00 && packet[3] == 0x21 && packet[4] == 0x45);
+        CHECK_EQUAL(receiver.next, gap > 4096 ? 1 : 0);
+    }
+}
+
 int main(void) {
     RUN(packets_against_model);
     RUN(inner_protocol_forms);
     RUN(header_rules);
     RUN(jump_truth_table);
     RUN(prepared_batch);
+    RUN(prepared_after_wrap);
     FINISH();
 }
