@@ -241,19 +241,20 @@ void cw_worker_forget_notices(cw_worker *worker, cw_session *session);
 void cw_worker_flush_notices(cw_worker *worker);
 void cw_worker_flush_events(cw_worker *worker);
 void cw_worker_touch(cw_worker *worker, cw_session *session); // its counters changed
+void cw_worker_drop(cw_worker *worker, cw_session *session, cw_buffer *buffer, cw_drop cause); // session may be NULL; takes the buffer
 void cw_worker_publish(cw_worker *worker);
 void cw_counters_publish(_Atomic uint64_t *shown, const cw_counters *live);
 void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out);
 
 // worker_receive.c
-bool cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket; true: there may be more
+void cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket
 void cw_worker_expire(cw_worker *worker, uint64_t now);  // sessions whose deadline has come
 void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer); // session may be NULL; takes the buffer
 void cw_worker_route_inner(cw_worker *worker, cw_buffer *buffer); // an inner packet of ours, to a session or the TUN
 
 // worker_send.c
-bool cw_worker_read_tun(cw_worker *worker, uint64_t now); // one batch from the TUN queue; true: there may be more
-bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now);
+void cw_worker_read_tun(cw_worker *worker, uint64_t now); // one batch from the TUN queue
+bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now); // one batch from each ring; true: there may be more
 void cw_worker_hand_over(cw_worker *worker, cw_route route, cw_buffer *buffer); // to the session wherever it lives; takes the buffer
 void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer); // an inner packet towards the client
 void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now);  // what the link itself wants to send

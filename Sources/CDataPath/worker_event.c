@@ -95,6 +95,12 @@ void cw_worker_touch(cw_worker *worker, cw_session *session) {
     worker->dirty = session;
 }
 
+void cw_worker_drop(cw_worker *worker, cw_session *session, cw_buffer *buffer, cw_drop cause) {
+    if (session != NULL) cw_worker_touch(worker, session);
+    (session != NULL ? &session->live : &worker->live)->drops[cause]++;
+    cw_pool_give(&worker->pool, buffer);
+}
+
 void cw_counters_publish(_Atomic uint64_t *shown, const cw_counters *live) {
     const uint64_t *words = (const uint64_t *)live;
     for (size_t i = 0; i < sizeof *live / sizeof *words; i++) atomic_store_explicit(&shown[i], words[i], memory_order_relaxed);
@@ -102,7 +108,8 @@ void cw_counters_publish(_Atomic uint64_t *shown, const cw_counters *live) {
 
 void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out) {
     uint64_t *words = (uint64_t *)out;
-    for (size_t i = 0; i < sizeof *out / sizeof *words; i++) words[i] = atomic_load_explicit(&shown[i], memory_order_acquire); // what is read afterwards is newer
+    // Acquire, so that a handle read afterwards is at least as new as the counters.
+    for (size_t i = 0; i < sizeof *out / sizeof *words; i++) words[i] = atomic_load_explicit(&shown[i], memory_order_acquire);
 }
 
 void cw_worker_publish(cw_worker *worker) {

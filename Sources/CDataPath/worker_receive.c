@@ -8,12 +8,6 @@
 
 // ---- Inner packets ----------------------------------------------------------------------------------------------------
 
-static void drop(cw_worker *worker, cw_session *session, cw_buffer *buffer, cw_drop cause) {
-    if (session != NULL) cw_worker_touch(worker, session);
-    (session != NULL ? &session->live : &worker->live)->drops[cause]++;
-    cw_pool_give(&worker->pool, buffer);
-}
-
 static bool dead_tun(int error) { return error == EBADF || error == EBADFD || error == ENODEV || error == ENXIO; }
 
 static bool write_tun(cw_worker *worker, cw_buffer *buffer) {
@@ -30,7 +24,7 @@ static bool write_tun(cw_worker *worker, cw_buffer *buffer) {
 
 void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer) {
     if (!write_tun(worker, buffer)) {
-        drop(worker, session, buffer, CW_DROP_SEND_FAILED);
+        cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
         return;
     }
     cw_pool_give(&worker->pool, buffer);
@@ -96,7 +90,7 @@ static void fragment_to_tun(cw_worker *worker, cw_session *session, cw_buffer *b
     cw_fragment_begin(&fragmenter, ip, mtu);
     cw_buffer *piece = cw_pool_take(&worker->pool);
     if (piece == NULL) {
-        drop(worker, session, buffer, CW_DROP_OVERFLOW);
+        cw_worker_drop(worker, session, buffer, CW_DROP_OVERFLOW);
         return;
     }
     piece->offset = CW_HEADROOM;
@@ -108,7 +102,7 @@ static void fragment_to_tun(cw_worker *worker, cw_session *session, cw_buffer *b
     }
     cw_pool_give(&worker->pool, piece);
     if (!written) {
-        drop(worker, session, buffer, CW_DROP_SEND_FAILED);
+        cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
         return;
     }
     count_in(session, ip->length, now);
@@ -118,16 +112,16 @@ static void fragment_to_tun(cw_worker *worker, cw_session *session, cw_buffer *b
 static void deliver_to_user(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, cw_route route, uint64_t now) {
     // Back to the sender itself would be a loop, and is no use to anybody.
     if (!worker->config->allow_user_to_user || route == cw_route_make(worker->index, session->slot, session->generation)) {
-        drop(worker, session, buffer, CW_DROP_IP_OTHER_USER);
+        cw_worker_drop(worker, session, buffer, CW_DROP_IP_OTHER_USER);
         return;
     }
     if (!cw_bucket_take(&session->rate_in, ip->length, now)) {
-        drop(worker, session, buffer, CW_DROP_RATE);
+        cw_worker_drop(worker, session, buffer, CW_DROP_RATE);
         return;
     }
     if (!cw_ip_decrement_ttl(ip)) {
         answer(worker, session, ip, CW_ICMP_TIME_EXCEEDED, 0, now);
-        drop(worker, session, buffer, CW_DROP_IP_OTHER_USER);
+        cw_worker_drop(worker, session, buffer, CW_DROP_IP_OTHER_USER);
         return;
     }
     cw_ip_clamp_mss(ip, session->mtu);
@@ -138,7 +132,7 @@ static void deliver_to_user(cw_worker *worker, cw_session *session, cw_buffer *b
 static void deliver_to_tunnel(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, uint64_t now) {
     uint32_t tunnel_mtu = UINT32_MAX;
     if (!cw_bucket_take(&session->rate_in, ip->length, now)) {
-        drop(worker, session, buffer, CW_DROP_RATE);
+        cw_worker_drop(worker, session, buffer, CW_DROP_RATE);
         return;
     }
     if (worker->config->role == CW_ROLE_GATEWAY) {
@@ -146,7 +140,7 @@ static void deliver_to_tunnel(cw_worker *worker, cw_session *session, cw_buffer 
         if (!worker->tunnels[session->tunnel].up) {
             // RFC 1812 section 5.2.7.1: code 0, no path to the network at all.
             answer(worker, session, ip, CW_ICMP_UNREACHABLE, 0, now);
-            drop(worker, session, buffer, CW_DROP_TUNNEL_DOWN);
+            cw_worker_drop(worker, session, buffer, CW_DROP_TUNNEL_DOWN);
             return;
         }
     }
@@ -157,11 +151,11 @@ static void deliver_to_tunnel(cw_worker *worker, cw_session *session, cw_buffer 
             return;
         }
         answer(worker, session, ip, CW_ICMP_TOO_BIG, tunnel_mtu, now);
-        drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
+        cw_worker_drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
         return;
     }
     if (!write_tun(worker, buffer)) {
-        drop(worker, session, buffer, CW_DROP_SEND_FAILED);
+        cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
         return;
     }
     count_in(session, ip->length, now);
@@ -184,23 +178,23 @@ static void deliver_data(cw_worker *worker, cw_session *session, cw_buffer *buff
     cw_ip ip;
     bool gateway = worker->config->role == CW_ROLE_GATEWAY;
     if (!session->bound) {
-        drop(worker, session, buffer, CW_DROP_NOT_OPEN);
+        cw_worker_drop(worker, session, buffer, CW_DROP_NOT_OPEN);
         return;
     }
     if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip) ||
         buffer->protocol != (ip.family == 4 ? CW_PPP_IPV4 : CW_PPP_IPV6)) {
-        drop(worker, session, buffer, CW_DROP_IP_MALFORMED);
+        cw_worker_drop(worker, session, buffer, CW_DROP_IP_MALFORMED);
         return;
     }
     buffer->length = (uint16_t)ip.length;
     if (!within_prefixes(session, ip.family, gateway ? ip.source : ip.destination)) {
-        drop(worker, session, buffer, CW_DROP_IP_SOURCE);
+        cw_worker_drop(worker, session, buffer, CW_DROP_IP_SOURCE);
         return;
     }
     follow_address(worker, session, buffer);
     if (gateway) {
         if (!is_destination_allowed(worker, session, &ip)) {
-            drop(worker, session, buffer, CW_DROP_IP_LOCAL);
+            cw_worker_drop(worker, session, buffer, CW_DROP_IP_LOCAL);
             return;
         }
         cw_route route = cw_trie_find(&worker->routes, ip.family, ip.destination);
@@ -220,7 +214,7 @@ static void deliver(cw_worker *worker, cw_session *session, const cw_delivered *
         case CW_DELIVER_CONTROL:
             // A clear control frame proves nothing about a new address: it could end the session from anywhere.
             if (*candidate_mark(buffer) != 0) {
-                drop(worker, session, buffer, CW_DROP_GRE_WRONG_SOURCE);
+                cw_worker_drop(worker, session, buffer, CW_DROP_GRE_WRONG_SOURCE);
                 break;
             }
             cw_worker_control_event(worker, session, buffer);
@@ -276,16 +270,16 @@ static void accept_packet(cw_worker *worker, cw_buffer *buffer) {
     uint32_t source, destination;
     uint16_t call_id;
     if (!strip_outer(buffer, &source, &destination, &call_id)) {
-        drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
+        cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
         return;
     }
     cw_session *session = find_call(worker, call_id, destination);
     if (session == NULL) {
-        drop(worker, NULL, buffer, CW_DROP_GRE_UNKNOWN_CALL);
+        cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_UNKNOWN_CALL);
         return;
     }
     if (!admit_source(session, buffer, source)) {
-        drop(worker, session, buffer, CW_DROP_GRE_WRONG_SOURCE);
+        cw_worker_drop(worker, session, buffer, CW_DROP_GRE_WRONG_SOURCE);
         return;
     }
     cw_packets_append(&session->received, buffer);
@@ -316,7 +310,7 @@ static bool dead_socket(int error) {
     return error == EBADF || error == EBADFD || error == ENOTSOCK || error == ENOTCONN || error == EINVAL || error == ENETDOWN;
 }
 
-bool cw_worker_receive(cw_worker *worker, uint64_t now) {
+void cw_worker_receive(cw_worker *worker, uint64_t now) {
     uint32_t limit = worker->config->batch_size, count = 0;
     while (count < limit) {
         cw_buffer *buffer = cw_pool_take(&worker->pool);
@@ -330,7 +324,7 @@ bool cw_worker_receive(cw_worker *worker, uint64_t now) {
     if (count == 0) { // every buffer waits in a reorder queue: what arrives now is lost, but must not keep us awake
         uint8_t byte;
         if (recv(worker->gre_fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) >= 0) worker->live.drops[CW_DROP_OVERFLOW]++;
-        return true;
+        return;
     }
     int got = recvmmsg(worker->gre_fd, worker->messages, count, MSG_DONTWAIT, NULL);
     if (got < 0) {
@@ -342,7 +336,7 @@ bool cw_worker_receive(cw_worker *worker, uint64_t now) {
         cw_buffer *buffer = worker->batch[i];
         buffer->length = (uint16_t)worker->messages[i].msg_len;
         buffer->arrived = now;
-        if ((worker->messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
+        if ((worker->messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
         else accept_packet(worker, buffer);
     }
     while (worker->receiving != NULL) {
@@ -351,7 +345,6 @@ bool cw_worker_receive(cw_worker *worker, uint64_t now) {
         receive_group(worker, session, now);
     }
     cw_worker_flush(worker, now);
-    return (uint32_t)got == count;
 }
 
 void cw_worker_expire(cw_worker *worker, uint64_t now) {

@@ -8,12 +8,6 @@
 
 #include "worker.h"
 
-static void drop(cw_worker *worker, cw_session *session, cw_buffer *buffer, cw_drop cause) {
-    if (session != NULL) cw_worker_touch(worker, session);
-    (session != NULL ? &session->live : &worker->live)->drops[cause]++;
-    cw_pool_give(&worker->pool, buffer);
-}
-
 // ---- GRE packets ------------------------------------------------------------------------------------------------------
 
 static void settle(cw_worker *worker, uint32_t index, bool sent, uint64_t now) {
@@ -148,7 +142,7 @@ static size_t fragment_to_batch(cw_worker *worker, cw_session *session, cw_buffe
     for (;;) {
         cw_buffer *piece = cw_pool_take(&worker->pool);
         if (piece == NULL) {
-            drop(worker, session, buffer, CW_DROP_OVERFLOW);
+            cw_worker_drop(worker, session, buffer, CW_DROP_OVERFLOW);
             return count;
         }
         piece->offset = CW_HEADROOM;
@@ -179,17 +173,17 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
         cw_ip ip;
         next = buffer->next;
         if (!session->bound) {
-            drop(worker, session, buffer, CW_DROP_NOT_OPEN);
+            cw_worker_drop(worker, session, buffer, CW_DROP_NOT_OPEN);
             continue;
         }
         if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip)) {
-            drop(worker, session, buffer, CW_DROP_IP_MALFORMED);
+            cw_worker_drop(worker, session, buffer, CW_DROP_IP_MALFORMED);
             continue;
         }
         buffer->length = (uint16_t)ip.length;
         buffer->protocol = ip.family == 4 ? CW_PPP_IPV4 : CW_PPP_IPV6;
         if (!cw_bucket_take(&session->rate_out, ip.length, now)) {
-            drop(worker, session, buffer, CW_DROP_RATE);
+            cw_worker_drop(worker, session, buffer, CW_DROP_RATE);
             continue;
         }
         uint32_t mtu = session->mtu;
@@ -204,7 +198,7 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
             }
             cw_buffer *answer;
             if (cw_worker_icmp(worker, session, &ip, CW_ICMP_TOO_BIG, session->mtu, now, &answer)) cw_worker_route_inner(worker, answer);
-            drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
+            cw_worker_drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
             continue;
         }
         if (count == CW_MAX_BATCH) {
@@ -248,14 +242,14 @@ void cw_worker_hand_over(cw_worker *worker, cw_route route, cw_buffer *buffer) {
     uint32_t to = cw_route_worker(route);
     if (to == worker->index) {
         cw_session *session = find_route(worker, route);
-        if (session == NULL) drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
+        if (session == NULL) cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
         else cw_worker_queue(worker, session, buffer);
         return;
     }
     // A copy, so that each buffer stays with the worker whose pool it came from.
     cw_handoff *handoff = cw_ring_reserve(&worker->engine->handoffs[worker->index * worker->config->worker_count + to]);
     if (handoff == NULL) {
-        drop(worker, NULL, buffer, CW_DROP_OVERFLOW);
+        cw_worker_drop(worker, NULL, buffer, CW_DROP_OVERFLOW);
         return;
     }
     handoff->route = route;
@@ -298,11 +292,11 @@ bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now) {
 static void route_to_client(cw_worker *worker, cw_buffer *buffer) {
     cw_ip ip;
     if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip)) {
-        drop(worker, NULL, buffer, CW_DROP_IP_MALFORMED);
+        cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_MALFORMED);
         return;
     }
     cw_route route = cw_trie_find(&worker->routes, ip.family, worker->config->role == CW_ROLE_GATEWAY ? ip.destination : ip.source);
-    if (route == 0) drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
+    if (route == 0) cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
     else cw_worker_hand_over(worker, route, buffer);
 }
 
@@ -335,10 +329,9 @@ static void split_jumbo(cw_worker *worker, uint8_t *packet, size_t length, uint6
     worker->live.drops[CW_DROP_OVERFLOW]++;
 }
 
-bool cw_worker_read_tun(cw_worker *worker, uint64_t now) {
+void cw_worker_read_tun(cw_worker *worker, uint64_t now) {
     uint8_t vnet_header[CW_VNET_HEADER], *overflow = worker->overflow + CW_BUFFER_DATA;
-    uint32_t i = 0;
-    for (; i < worker->config->batch_size; i++) {
+    for (uint32_t i = 0; i < worker->config->batch_size; i++) {
         cw_buffer *buffer = cw_pool_take(&worker->pool);
         struct iovec vectors[3] = {
             {vnet_header, sizeof vnet_header},
@@ -375,5 +368,4 @@ bool cw_worker_read_tun(cw_worker *worker, uint64_t now) {
         }
     }
     cw_worker_flush(worker, now);
-    return i == worker->config->batch_size;
 }

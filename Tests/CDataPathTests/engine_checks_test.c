@@ -451,6 +451,103 @@ static void test_rebinding(void) {
     stop();
 }
 
+static rig_packet udp6(cw_address source, cw_address destination, size_t length) {
+    rig_packet packet = {.length = length};
+    uint8_t *p = packet.data;
+    p[0] = 0x60;
+    cw_put16(p + 4, (uint16_t)(length - 40));
+    p[6] = 17;
+    p[7] = 64;
+    memcpy(p + 8, source.bytes, 16);
+    memcpy(p + 24, destination.bytes, 16);
+    for (size_t i = 48; i < length; i++) p[i] = (uint8_t)(i * 11);
+    return packet;
+}
+
+static void test_ipv6_inside(void) {
+    start(false, false);
+    cw_address own = rig_address("fd00:9::1"), far = rig_address("2001:db8::7");
+    cw_command bind = rig_bind_command(&alice);
+    bind.bind.prefix_count = 2;
+    bind.bind.prefixes[1] = rig_prefix("fd00:9::", 64);
+    rig_submit(&gateway, &bind);
+    rig_submit(&client, &bind);
+    rig_settle(&gateway);
+    rig_settle(&client);
+    rig_sleep(20);
+    rig_packet packet = udp6(own, far, 1300), got = {0};
+    rig_send(&client, &packet);
+    rig_expect(&gateway, &packet);
+    packet = udp6(far, own, 1300);
+    rig_send(&gateway, &packet);
+    rig_expect(&client, &packet);
+    packet = udp6(own, rig_address("ff02::1"), 100);
+    rig_send(&client, &packet);
+    packet = udp6(own, rig_address("::ffff:10.0.0.1"), 100);
+    rig_send(&client, &packet);
+    CHECK(rig_await(&gateway, alice.handle, DROPS(CW_DROP_IP_LOCAL), 2));
+    // Too big both ways. Our end has no IPv6 address, so the destination speaks for us.
+    rig_tunnel(&gateway, true, 1280);
+    rig_settle(&gateway);
+    rig_sleep(20);
+    packet = udp6(own, far, 1300);
+    rig_send(&client, &packet);
+    CHECK(rig_receive(&client, &got, RIG_PATIENCE));
+    CHECK(got.length == 1280 && got.data[6] == CW_IPPROTO_ICMPV6 && got.data[40] == 2 && cw_get32(got.data + 44) == 1280);
+    CHECK(memcmp(got.data + 8, far.bytes, 16) == 0 && memcmp(got.data + 24, own.bytes, 16) == 0);
+    packet = udp6(far, own, 1401);
+    rig_send(&gateway, &packet);
+    CHECK(rig_receive(&gateway, &got, RIG_PATIENCE));
+    CHECK(got.length == 1280 && got.data[40] == 2 && cw_get32(got.data + 44) == 1400);
+    stop();
+}
+
+// What cannot be written or read counts and passes: an interface that is down is not a dead one.
+static void test_interface_down(void) {
+    start(false, false);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq request = {.ifr_name = "cwg0"};
+    CHECK_EQUAL(ioctl(fd, SIOCSIFFLAGS, &request), 0);
+    send_up(alice.inner, hub());
+    CHECK(rig_await(&gateway, alice.handle, DROPS(CW_DROP_SEND_FAILED), 1));
+    rig_interface_up("cwg0", 0);
+    close(fd);
+    // The packet socket was told ENETDOWN.
+    rig_packet got;
+    (void)rig_receive(&gateway, &got, 0);
+    expect_flow();
+    rig_poll(&gateway);
+    CHECK_EQUAL(rig_count_events(&gateway, CW_EVENT_WORKER_FAILED), 0);
+    stop();
+}
+
+// The client encrypts with keys that we do not have: we ask for a new negotiation, once, and no packet comes through.
+static void test_lost_keys(void) {
+    start(false, false);
+    cw_command rekey = {.type = CW_REKEY, .session = alice.handle};
+    rekey.rekey = (cw_rekey){.direction = CW_TRANSMIT, .key_bits = 128, .flags = CW_MPPE_STATELESS, .start_key = {1, 2, 3}};
+    rig_submit(&client, &rekey);
+    rig_settle(&client);
+    uint64_t until = rig_now() + RIG_PATIENCE;
+    while (rig_find_event(&gateway, CW_EVENT_DECRYPT_LOST, alice.handle) == NULL && rig_now() < until) {
+        send_up(alice.inner, hub());
+        rig_sleep(20);
+        rig_poll(&gateway);
+    }
+    CHECK(rig_find_event(&gateway, CW_EVENT_DECRYPT_LOST, alice.handle) != NULL);
+    rig_expect_nothing(&gateway);
+    CHECK_EQUAL(rig_counters(&gateway, alice.handle).packets_in, 0);
+    // With the right keys it goes on.
+    rekey.rekey.direction = CW_RECEIVE;
+    rig_submit(&gateway, &rekey);
+    rekey.rekey.direction = CW_TRANSMIT;
+    rig_submit(&client, &rekey);
+    rig_settle(&gateway);
+    rig_settle(&client);
+    expect_flow();
+    stop();
+}
+
 int main(void) {
     rig_enter_namespace();
     RUN(destinations);
@@ -464,5 +561,8 @@ int main(void) {
     RUN(address_change);
     RUN(not_open);
     RUN(rebinding);
+    RUN(ipv6_inside);
+    RUN(interface_down);
+    RUN(lost_keys);
     FINISH();
 }

@@ -90,8 +90,9 @@ typedef struct cw_engine_config {
     bool allow_user_to_user;       // inner destination may be another session's address
     bool allow_local_destinations; // inner destination may be an address of this host, 127/8, 169.254/16 or multicast
     uint8_t reserved[6];
-    int32_t gre_fd[CW_MAX_WORKERS]; // raw GRE socket of each worker; the engine owns it from create on
-    int32_t tun_fd[CW_MAX_WORKERS]; // TUN queue of each worker (IFF_VNET_HDR, IFF_NO_PI); the engine owns it from create on
+    // Non-blocking; the engine owns them from create on. -1: none, and what should leave that way is dropped and counted.
+    int32_t gre_fd[CW_MAX_WORKERS]; // raw GRE socket of each worker
+    int32_t tun_fd[CW_MAX_WORKERS]; // TUN queue of each worker (IFF_VNET_HDR, IFF_NO_PI)
 } cw_engine_config;
 
 // Fills in the defaults: 1 worker, 4,096 sessions, batch 32, reorder 64 packets/50 ms, ack 100 ms, ...; descriptors -1.
