@@ -16,8 +16,8 @@ struct Dial: AsyncParsableCommand {
             --interface). Only packets whose source is the address of a session, or lies in its --prefix, are carried.
 
             It runs as root (CAP_NET_ADMIN and CAP_NET_RAW), best in a network namespace of its own. When all sessions are up it prints \
-            "ready" on standard output, so that a script can wait for that line; progress and complaints go to standard error. It stays \
-            up until SIGINT or SIGTERM, or for the time of --hold, then hangs up the way the chosen profile does it. If a session cannot \
+            "ready" on standard output (with --json on standard error), so that a script can wait for that line; progress and complaints \
+            go to standard error. It stays up until SIGINT or SIGTERM, or for the time of --hold, then hangs up the way the chosen profile does it. If a session cannot \
             be set up, the others are still pinged, and the run ends without holding. Routes that contain the server's own address are \
             refused: the tunnel would swallow itself.
 

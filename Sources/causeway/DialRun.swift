@@ -194,8 +194,9 @@ struct DialRun {
         showProgress()
         if failures.isEmpty {
             isReady = true
-            // Not print: a script that waits for it must not wait for a buffer.
-            FileHandle.standardOutput.write(Data("ready\n".utf8))
+            // Not print: a script that waits for it must not wait for a buffer. With --json standard output is the document's.
+            let output = options.json ? FileHandle.standardError : FileHandle.standardOutput
+            output.write(Data("ready\n".utf8))
         }
         if let destination = options.ping, !addresses.isEmpty {
             pingsDone = false
