@@ -65,15 +65,15 @@ public actor SessionController {
         let eventLoop = eventLoop
         guard
             let pump = EventPump(
-                watching: engine!.eventDescriptor,
+                watching: engine?.eventDescriptor ?? -1,
                 deliver: { [weak self] in
                     let controller = self
                     eventLoop.execute { controller?.assumeIsolated { $0.drainEvents() } }
                 }), pump.start()
         else { throw GatewayError("cannot start the thread that waits for the data path: no thread or descriptor left") }
         self.pump = pump
-        try engine!.start()
-        logger.info("data path started: \(configuration.workerCount) workers, \(engine!.instructionSet) kernels")
+        try engine?.start()
+        logger.info("data path started: \(configuration.workerCount) workers, \(engine?.instructionSet ?? "no") kernels")
     }
 
     public func onFailure(_ handler: @escaping @Sendable (GatewayError) -> Void) { failure = handler }

@@ -41,7 +41,7 @@ struct ControlOption: ParsableArguments {
 }
 
 func printError(_ text: String) {
-    for line in text.split(separator: "\n") { fputs("causeway: \(line)\n", stderr) }
+    for line in text.split(separator: "\n") { FileHandle.standardError.write(Data("causeway: \(line)\n".utf8)) }
 }
 
 func printJSON(_ value: some Encodable) throws {
