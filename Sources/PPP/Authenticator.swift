@@ -1,7 +1,7 @@
 /// The server's side of authentication, one method at a time: MS-CHAP (RFC 2759, RFC 2433) or PAP (RFC 1334).
 ///
 /// A response that comes twice gets the answer of the first time again, from memory: the verdict is asked for once.
-struct Authenticator: Sendable {
+struct Authenticator: Sendable, Codable {
     enum Output: Equatable {
         case send(protocol: UInt16, packet: ControlPacket)
         case authenticate(PPPCredentials)
@@ -12,12 +12,12 @@ struct Authenticator: Sendable {
         case note(PPPNote)
     }
 
-    private struct Challenge: Equatable {
+    private struct Challenge: Equatable, Codable {
         var identifier: UInt8
         var value: [UInt8]
     }
 
-    private enum State {
+    private enum State: Codable {
         case idle
         /// PAP: the peer speaks first.
         case waiting

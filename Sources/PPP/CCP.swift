@@ -5,7 +5,7 @@
 struct CCPPolicy: OptionPolicy {
     static let number = PPPProtocol.ccp
 
-    struct Agreement: Equatable, Sendable {
+    struct Agreement: Equatable, Sendable, Codable {
         var bits: Int
         var stateless: Bool
     }

@@ -1,5 +1,5 @@
 /// Code, identifier, length, data: LCP and every protocol modelled on it, CHAP and PAP (RFC 1661 section 5).
-struct ControlPacket: Equatable, Sendable {
+struct ControlPacket: Equatable, Sendable, Codable {
     var code: UInt8
     var identifier: UInt8
     var data: ArraySlice<UInt8>
@@ -18,6 +18,19 @@ struct ControlPacket: Equatable, Sendable {
         code = payload[0]
         identifier = payload[1]
         data = payload[4..<length]
+    }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        guard let packet = ControlPacket(try container.decode([UInt8].self)) else {
+            throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a control packet")
+        }
+        self = packet
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(bytes)
     }
 
     static func == (left: ControlPacket, right: ControlPacket) -> Bool {

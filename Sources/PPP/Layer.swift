@@ -1,7 +1,7 @@
 import Addresses
 
 /// What one protocol wants and takes: the part of LCP, CCP and IPCP that differs.
-protocol OptionPolicy: Sendable {
+protocol OptionPolicy: Sendable, Codable {
     static var number: UInt16 { get }
     /// A negotiation begins anew: forget what the last one learnt about our own request. The peer's request, which may have
     /// been judged just before, stays as it is.
@@ -33,7 +33,7 @@ enum LayerOutput: Equatable {
 }
 
 /// One negotiated protocol: the automaton with its identifiers, its restart timer and its counters.
-struct Layer<Policy: OptionPolicy>: Sendable {
+struct Layer<Policy: OptionPolicy>: Sendable, Codable {
     private(set) var automaton = Automaton()
     var policy: Policy
     let retransmission: Retransmission

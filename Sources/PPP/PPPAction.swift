@@ -28,7 +28,7 @@ public enum PPPAction: Sendable, Equatable {
 }
 
 /// What a peer presents to prove who it is.
-public enum PPPCredentials: Sendable, Equatable {
+public enum PPPCredentials: Sendable, Equatable, Codable {
     case msCHAPv2(MSCHAPv2Response)
     case msCHAPv1(MSCHAPv1Response)
     case pap(PAPRequest)
@@ -52,7 +52,7 @@ public enum PPPCredentials: Sendable, Equatable {
 }
 
 /// RFC 2759 section 4, with the challenge that it answers.
-public struct MSCHAPv2Response: Sendable, Equatable {
+public struct MSCHAPv2Response: Sendable, Equatable, Codable {
     public var identifier: UInt8
     public var authenticatorChallenge: [UInt8]  // 16
     public var peerChallenge: [UInt8]  // 16
@@ -72,7 +72,7 @@ public struct MSCHAPv2Response: Sendable, Equatable {
 }
 
 /// RFC 2433 section 4.
-public struct MSCHAPv1Response: Sendable, Equatable {
+public struct MSCHAPv1Response: Sendable, Equatable, Codable {
     public var identifier: UInt8
     public var challenge: [UInt8]  // 8
     public var lmResponse: [UInt8]  // 24
@@ -82,7 +82,7 @@ public struct MSCHAPv1Response: Sendable, Equatable {
 }
 
 /// RFC 1334 section 2.2.1.
-public struct PAPRequest: Sendable, Equatable, CustomStringConvertible, CustomReflectable {
+public struct PAPRequest: Sendable, Equatable, Codable, CustomStringConvertible, CustomReflectable {
     public var identifier: UInt8
     public var userName: [UInt8]
     public var password: [UInt8]
@@ -92,7 +92,7 @@ public struct PAPRequest: Sendable, Equatable, CustomStringConvertible, CustomRe
 }
 
 /// A challenge that the client has to answer.
-public struct CHAPChallenge: Sendable, Equatable {
+public struct CHAPChallenge: Sendable, Equatable, Codable {
     public var method: AuthenticationMethod
     public var identifier: UInt8
     public var challenge: [UInt8]

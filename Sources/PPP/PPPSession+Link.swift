@@ -14,7 +14,7 @@ extension PPPSession {
         case (PPPProtocol.chap, _), (PPPProtocol.pap, _): receiveAuthentication(number, packet, &actions, now)
         case (_, .authenticating):
             if configuration.role == .client, heldPackets.count < Limit.heldPackets {
-                heldPackets.append((number, packet))
+                heldPackets.append(HeldPacket(number: number, packet: packet))
             } else {
                 actions.append(.note(.outOfPhase(protocol: number)))
             }

@@ -16,7 +16,7 @@ extension PPPSession {
         openIPCPIfReady(&actions, now)
         let held = heldPackets
         heldPackets = []
-        for (number, packet) in held where phase == .network { receive(number, packet, &actions, now) }
+        for one in held where phase == .network { receive(one.number, one.packet, &actions, now) }
     }
 
     // ---- CCP ----

@@ -16,8 +16,11 @@ import Addresses
 /// - Protocol-Rejects: a bucket of 8, refilled by one per second
 ///
 /// When an action list holds `terminated`, it is the last one, and the session stays silent from then on.
-public struct PPPSession: Sendable {
-    enum Phase: Equatable {
+///
+/// A session can be encoded and go on in another process of the same boot (its times are the monotonic clock's). The encoded
+/// form holds the MPPE start keys.
+public struct PPPSession: Sendable, Codable {
+    enum Phase: Equatable, Codable {
         case idle
         case establishing
         case authenticating
@@ -28,18 +31,23 @@ public struct PPPSession: Sendable {
     }
 
     /// The server's address for the peer.
-    enum Address {
+    enum Address: Codable {
         case unknown, asked
         case toAsk(requested: IPAddress?)
         case known(AddressAssignment)
     }
 
-    struct Echo {
+    struct Echo: Codable {
         var identifier: UInt8 = 0
         var unanswered = 0
         var next: ContinuousClock.Instant?
         /// The peer does not know Echo-Requests: they prove nothing.
         var refused = false
+    }
+
+    struct HeldPacket: Codable {
+        var number: UInt16
+        var packet: ControlPacket
     }
 
     public let configuration: PPPConfiguration
@@ -61,7 +69,7 @@ public struct PPPSession: Sendable {
     /// The peer's newest IPCP Configure-Request that came before we could answer.
     var heldRequest: ControlPacket?
     /// Client: what the server sent while its proof was being checked.
-    var heldPackets: [(protocol: UInt16, packet: ControlPacket)] = []
+    var heldPackets: [HeldPacket] = []
     /// Verdicts still to come for authentications that a renegotiation of LCP has overtaken.
     var overtakenVerdicts = 0
     var heldCredentials: PPPCredentials?

@@ -1,5 +1,5 @@
 /// The client's side of MS-CHAPv2 (RFC 2759): challenges in, responses out; the cryptography is the owner's.
-struct Supplicant: Sendable {
+struct Supplicant: Sendable, Codable {
     enum Output: Equatable {
         case send(ControlPacket)
         case challenged(CHAPChallenge)
@@ -9,7 +9,7 @@ struct Supplicant: Sendable {
         case note(PPPNote)
     }
 
-    private enum State {
+    private enum State: Codable {
         case idle
         case deciding(CHAPChallenge)
         /// The server repeats a lost challenge, but nobody repeats a lost Success: so the response is repeated.

@@ -1,4 +1,5 @@
 import Addresses
+import Foundation
 import Testing
 
 @testable import PPP
@@ -431,5 +432,28 @@ private let ipcp = PPPProtocol.ipcp
         #expect(bench.last == [.allocateAddress(requested: nil)])
         bench.openNetwork()
         #expect(bench.last.networkUp != nil)
+    }
+
+    @Test func `a session goes on after it has been encoded and decoded, at any step`() throws {
+        func move(_ bench: inout Bench) throws {
+            bench.session = try JSONDecoder().decode(PPPSession.self, from: JSONEncoder().encode(bench.session))
+        }
+        var bench = Bench()
+        try move(&bench)
+        bench.openLink()
+        try move(&bench)
+        bench.respond()
+        try move(&bench)
+        bench.note(bench.session.authenticated(identifier: bench.challenge.identifier, Bench.accept, now: bench.now))
+        bench.ask(ccp, [Bench.mppe])
+        try move(&bench)
+        bench.acknowledge(ccp)
+        try move(&bench)
+        bench.openNetwork()
+        try move(&bench)
+        #expect(bench.log.networkUp?.encrypted == true)
+        #expect(bench.session.keys == serverKeys)
+        bench.advance(.seconds(20))
+        #expect(bench.last.frames(lcp, code: 9).count == 1)
     }
 }
