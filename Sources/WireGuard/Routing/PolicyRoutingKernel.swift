@@ -13,12 +13,14 @@ public struct PolicyRoutingChange: Equatable, Sendable {
     public var removed = 0
     /// Rules of others that come before ours and may take users' packets elsewhere; for the log.
     public var warnings: [String] = []
+    /// Tunnels that are down or gone: their users get "unreachable" until `apply` is called again.
+    public var closed: Set<String> = []
 }
 
 extension PolicyRouting {
-    /// Makes the kernel's rules and routes what they should be: what is missing is added, closing entries first, then what is
+    /// Makes the kernel's rules and routes what they should be: what is missing is added, closing entries first, and what is
     /// ours and too many is removed. Leftovers of a crash are adopted that way. Call it again after a link event: the
-    /// kernel drops the routes of an interface that went down.
+    /// kernel drops the routes of an interface that went down, and a tunnel that is down now stays closed.
     public func apply(_ socket: NetlinkSocket) throws -> PolicyRoutingChange {
         try Self.checkReversePathFilter()
         var change = PolicyRoutingChange()
@@ -26,20 +28,58 @@ extension PolicyRouting {
             let ruleDifference = try difference(rules: socket.rules(family), family)
             let routeDifference = try difference(routes: readRoutes(socket, family), family)
             change.warnings += ruleDifference.warnings
-            // Closing routes come first in the list, and tables fill before a rule sends anything there.
-            for route in routeDifference.missing { try socket.add(RouteRequest.add(route)) }
+            // Everything that closes, and the rules, before the first route that opens: whatever fails, fails closed.
+            let opening = routeDifference.missing.filter { $0.target != .unreachable }
+            for route in routeDifference.missing where route.target == .unreachable { try socket.add(RouteRequest.add(route)) }
             for rule in ruleDifference.missing { try socket.add(RuleRequest.add(rule)) }
             for rule in ruleDifference.surplus { try socket.delete(RuleRequest.delete(rule)) }
             for route in routeDifference.surplus { try socket.delete(RouteRequest.delete(route)) }
             change.added += routeDifference.missing.count + ruleDifference.missing.count
             change.removed += routeDifference.surplus.count + ruleDifference.surplus.count
+            for route in opening {
+                guard let name = try unlessDown(route.target, { try socket.add(RouteRequest.add(route)) }) else { continue }
+                change.closed.insert(name)
+                change.added -= 1
+            }
         }
         // Last: nothing is forwarded before everything that closes is in place.
         let settings: [IPv4InterfaceSetting: UInt32] = [.forwarding: 1, .rpFilter: 0, .sendRedirects: 0, .acceptRedirects: 0]
         for (index, name) in [(tunIndex, tunName)] + tunnels.map({ ($0.interfaceIndex, $0.interfaceName) }) {
-            try socket.perform(LinkRequest.change(index: index, name: name, LinkChange(ipv4: settings)))
+            let request = LinkRequest.change(index: index, name: name, LinkChange(ipv4: settings))
+            if let name = try unlessDown(.interface(index: index), { try socket.perform(request) }) { change.closed.insert(name) }
+        }
+        for name in [tunName] + tunnels.map(\.interfaceName) where !Self.refuseRouterAdvertisements(name) {
+            change.warnings.append(
+                "net.ipv6.conf.\(name).accept_ra is on and cannot be changed: a router advertisement through it could give this host a route"
+            )
         }
         return change
+    }
+
+    /// Netlink has no message for this one. False if the setting exists, is on and cannot be changed.
+    private static func refuseRouterAdvertisements(_ name: String) -> Bool {
+        let path = "/proc/sys/net/ipv6/conf/\(name)/accept_ra"
+        var digit: UInt8 = 0
+        let present = open(path, O_RDONLY | O_CLOEXEC)
+        guard present >= 0 else { return true }
+        defer { close(present) }
+        guard read(present, &digit, 1) == 1, digit != 0x30 else { return true }
+        let file = open(path, O_WRONLY | O_CLOEXEC)
+        guard file >= 0 else { return false }
+        defer { close(file) }
+        digit = 0x30
+        return write(file, &digit, 1) == 1
+    }
+
+    /// The name of the tunnel whose interface is down or gone, if that is why the body failed. The TUN has to be there.
+    private func unlessDown(_ target: Route.Target, _ body: () throws -> Void) throws -> String? {
+        do {
+            try body()
+            return nil
+        } catch let error as NetlinkError where [ENETDOWN, ENODEV, ENXIO].contains(error.code) {
+            guard let tunnel = tunnels.first(where: { target == .interface(index: $0.interfaceIndex) }) else { throw error }
+            return tunnel.interfaceName
+        }
     }
 
     /// Removes every rule and route of this instance. Do it after the interfaces are gone, or the last packets pass unguarded.

@@ -25,6 +25,7 @@ extension PrivateNamespace {
             try sh(
                 """
                 echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+                echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; echo 0 > /proc/sys/net/ipv6/icmp/ratelimit
                 for i in all default cwelan; do echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done
                 ip addr add 192.0.2.1/24 dev cwelan; ip route add default dev cwelan
                 ip addr add 2001:db8:1::1/64 dev cwelan nodad; ip -6 route add default dev cwelan
@@ -77,6 +78,28 @@ extension PrivateNamespace {
             #expect(tun.read().map { [$0.destination.description, "\($0.kind)"] } == [[user, "1"]])
             try socket.perform(LinkRequest.change(index: tunnel.index, name: "cwewg", LinkChange(up: true)))
             #expect(try policy().apply(socket).added == 1)
+            try tun.write(Packet(user, world).bytes)
+            #expect(tunnel.read() == [Packet(user, world)])
+        }
+
+        @Test func aTunnelThatIsDownAtTheStartIsClosed() throws {
+            try socket.perform(LinkRequest.change(index: tunnel.index, name: "cwewg", LinkChange(up: false)))
+            let change = try policy(extra: [IPPrefix("fd09::/64")!]).apply(socket)
+            #expect(change.closed == ["cwewg"])
+            try tun.write(Packet(user, world).bytes)
+            try tun.write(Packet("fd09::5", "2001:db8:99::1").bytes)
+            #expect(lan.read().filter { $0.kind == 17 } == [])
+            #expect(tun.read().map(\.kind).sorted() == [1, 58])
+            // Gone altogether: the same, and the other tunnels and rules are made all the same.
+            try PolicyRouting.removeLeftovers(socket, tables: [70001, 70002], basePriority: 1000)
+            let gone = try policy()
+            tunnel.close()
+            #expect(try gone.apply(socket).closed == ["cwewg"])
+            try tun.write(Packet(user, world).bytes)
+            #expect(lan.read() == [])
+            #expect(tun.read().map(\.kind) == [1])
+            tunnel = try TestTun("cwewg", socket)
+            #expect(try policy().apply(socket).closed == [])
             try tun.write(Packet(user, world).bytes)
             #expect(tunnel.read() == [Packet(user, world)])
         }
@@ -178,6 +201,13 @@ extension PrivateNamespace {
             tunnel.close()
             try tun.write(Packet("fd09::5", "2001:db8:99::1").bytes)
             #expect(lan.read().filter { $0.kind == 17 } == [])
+        }
+
+        @Test func routerAdvertisementsAreRefused() throws {
+            for name in ["cwetun", "cwewg"] { try sh("echo 1 > /proc/sys/net/ipv6/conf/\(name)/accept_ra") }
+            #expect(try policy().apply(socket).warnings == [])
+            for name in ["cwetun", "cwewg"] { #expect(try sh("cat /proc/sys/net/ipv6/conf/\(name)/accept_ra") == "0\n") }
+            #expect(try sh("cat /proc/sys/net/ipv6/conf/cwelan/accept_ra") == "1\n")
         }
 
         @Test func twoTunnelsStayApart() throws {
