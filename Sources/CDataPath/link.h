@@ -49,7 +49,7 @@ typedef struct cw_link_limits {
     uint64_t reorder_nanoseconds;
     uint64_t ack_nanoseconds;
     uint32_t control_rate, control_burst;
-    uint32_t key_budget; // less than the longest outage in packets that a session shall survive: CCP is negotiated again instead
+    uint32_t key_budget; // below 4,096 an outage of some thousand packets ends in a new CCP negotiation
 } cw_link_limits;
 
 // Who counts what in cw_counters. The link: gre_in, gre_out, control_in (delivered), control_out, reordered, lost, resets_*,

@@ -77,6 +77,7 @@ static void count12(walk *w, uint16_t *count) {
 
 static void receiver(walk *w, cw_mppe_receiver *receiver) {
     receiver->ahead_first = receiver->ahead_count = 0; // left out: they are derived again
+    explicit_bzero(receiver->trail, sizeof receiver->trail);
     suite(w, &receiver->suite);
     boolean(w, &receiver->stateless);
     count12(w, &receiver->next);

@@ -32,6 +32,7 @@ enum { // protocol
 enum { // ours
     CW_MPPE_AHEAD = 64,
     CW_MPPE_WRAPS = 64,       // how often a count may have wrapped unseen
+    CW_MPPE_TRAIL = 4,        // farther keys that are remembered: the next packet's are one step on
     CW_MPPE_OUTSTANDING = 15, // Reset-Requests whose answers may all have been lost
 };
 
@@ -44,6 +45,12 @@ typedef struct cw_mppe_receiver {
     // Stateless: keys of the counts from `next` on, as far as they were derived. A ring.
     uint8_t ahead[CW_MPPE_AHEAD][CW_MPPE_KEY_SIZE];
     uint8_t ahead_first, ahead_count;
+    // Keys beyond the ring that were tried in vain, by their distance from `next`. An outage longer than the budget of one second is
+    // worked off this way, packet by packet, instead of from the beginning each time.
+    struct {
+        uint32_t position; // 0: none
+        uint8_t key[CW_MPPE_KEY_SIZE];
+    } trail[CW_MPPE_TRAIL];
 
     // Stateful.
     cw_rc4 stream;    // for the packet `next`

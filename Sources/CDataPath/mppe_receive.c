@@ -42,6 +42,7 @@ static const uint8_t *key_ahead(cw_mppe_receiver *receiver, uint32_t steps, uint
 
 static void commit(cw_mppe_receiver *receiver, uint32_t difference, const uint8_t *key) {
     memmove(receiver->key, key, sizeof receiver->key);
+    explicit_bzero(receiver->trail, sizeof receiver->trail);
     receiver->next = (uint16_t)((receiver->next + difference + 1) & CW_MPPE_COUNT_MASK);
     if (difference >= receiver->ahead_count) {
         receiver->ahead_first = receiver->ahead_count = 0;
@@ -49,6 +50,15 @@ static void commit(cw_mppe_receiver *receiver, uint32_t difference, const uint8_
     }
     receiver->ahead_first = (uint8_t)((receiver->ahead_first + difference + 1) % CW_MPPE_AHEAD);
     receiver->ahead_count = (uint8_t)(receiver->ahead_count - difference - 1);
+}
+
+// The nearest known key that is not past `target` nor before *position.
+static void follow_trail(const cw_mppe_receiver *receiver, uint32_t target, uint32_t *position, uint8_t key[CW_MPPE_KEY_SIZE]) {
+    for (unsigned n = 0; n < CW_MPPE_TRAIL; n++) {
+        if (receiver->trail[n].position <= *position || receiver->trail[n].position > target) continue;
+        *position = receiver->trail[n].position;
+        memcpy(key, receiver->trail[n].key, CW_MPPE_KEY_SIZE);
+    }
 }
 
 static cw_mppe_result prove_stateless(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint32_t difference, uint8_t *cipher,
@@ -67,6 +77,7 @@ static cw_mppe_result prove_stateless(cw_mppe_receiver *receiver, const cw_mppe_
                 memcpy(key, key_ahead(receiver, CW_MPPE_AHEAD - 1, context->key_changes), sizeof key);
                 position = CW_MPPE_AHEAD - 1;
             }
+            follow_trail(receiver, target, &position, key);
             uint64_t cost = target - position;
             if (!cw_bucket_take(context->budget, cost, context->now)) {
                 result.verdict = CW_MPPE_BUDGET;
@@ -75,6 +86,8 @@ static cw_mppe_result prove_stateless(cw_mppe_receiver *receiver, const cw_mppe_
             spent += cost;
             *context->key_changes += cost;
             for (; position < target; position++) cw_mppe_key_change(&receiver->suite, key, key);
+            receiver->trail[wraps % CW_MPPE_TRAIL].position = position;
+            memcpy(receiver->trail[wraps % CW_MPPE_TRAIL].key, key, sizeof key);
         }
         if (cw_mppe_try_key(receiver, context, key, cipher, length, &result.inner) < cw_mppe_needed(context, target)) continue;
         // What was found was not wasted.

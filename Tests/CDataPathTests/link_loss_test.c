@@ -124,6 +124,36 @@ static void test_outage_with_control(void) {
     pair_end(p);
 }
 
+// More than the budget of a second: worked off while packets keep coming, without a new negotiation.
+static void test_outage_beyond_one_budget(void) {
+    static const unsigned outages[] = {10000, 14000};
+    for (size_t n = 0; n < 2; n++) {
+        cw_link_limits limits = pair_limits();
+        limits.key_budget = 8192;
+        link_pair *p = pair_make_with(&limits, 128, CW_MPPE_STATELESS, 0);
+        cw_buffer *wire[100];
+        pair_send(p, wire, 10);
+        pair_receive(p, wire, 10);
+        for (unsigned lost = 0; lost < outages[n]; lost += 100) {
+            pair_send(p, wire, 100);
+            pair_lose(p, wire, 100);
+        }
+        unsigned needed = 0;
+        while (p->delivered == 10 && needed < 200) {
+            pair_send(p, wire, 1);
+            pair_receive_one(p, wire[0]);
+            p->now += 10 * MILLISECOND;
+            needed++;
+        }
+        CHECK(needed > 1 && needed < 100); // less than a second
+        CHECK_EQUAL(p->lost_notices, 0);
+        pair_send(p, wire, 100);
+        pair_receive(p, wire, 100);
+        CHECK_EQUAL(p->delivered, 111);
+        pair_end(p);
+    }
+}
+
 // Beyond the budget the state is lost: the owner is told, once a second at most, and a new negotiation repairs it, over control frames
 // that are far away by now.
 static void test_unrecoverable(void) {
@@ -240,6 +270,7 @@ int main(void) {
     RUN(loss_reordering_duplication);
     RUN(outages);
     RUN(outage_with_control);
+    RUN(outage_beyond_one_budget);
     RUN(unrecoverable);
     RUN(rekey_midway);
     RUN(count_without_sequence);
