@@ -99,6 +99,7 @@ struct Authenticator: Sendable, Codable {
     // ---- The peer ----
 
     mutating func receive(_ packet: ControlPacket) -> [Output] {
+        if case .failed = state { return [] }
         guard packet.code == (method == .pap ? PAPCode.request : CHAPCode.response) else {
             return [.note(.malformed(protocol: number))]
         }
