@@ -58,7 +58,7 @@ let package = Package(
         .executableTarget(
             name: "causeway",
             dependencies: [
-                "Gateway", "LegacyClient", "Settings", "CLinux",
+                "Addresses", "Gateway", "LegacyClient", "Settings", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,
