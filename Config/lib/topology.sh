@@ -265,12 +265,21 @@ sessions_are() { equal "$(session_count)" "$1"; }
 session_get() { session_of "$1" | jq -r "$2"; } # USER JQ-PATH
 
 # ---- Legacy client ----
-# dial NAMESPACE NAME USER [ARG...]: our client on interface NAME; up when it has an address and reaches the hub's network.
+# dial NAMESPACE NAME USER [ARG...]: a client on interface NAME; returns when it has an address. It is ours, or pppd with
+# pptp-linux where LEGACY_CLIENT=pppd (that needs the kernel's ppp).
 dial() {
-    local space=$1 name=$2 user=$3
+    local space=$1 name=$2 user=$3 server command
     shift 3
-    spawn "dial-$name" ip netns exec "$space" "$CAUSEWAY" dial --server "$(ip -n "$space" route show default | awk '{ print $3 }')" \
-        --user "$user" --password-file "$work/$user.password" --profile "${DIAL_PROFILE:-pppd}" --interface "$name" "$@"
+    server=$(ip -n "$space" route show default | awk '{ print $3 }')
+    if [ "${LEGACY_CLIENT:-ours}" = pppd ]; then
+        command=(pppd ifname "$name" pty "pptp $server --nolaunchpppd --loglevel 1" nodetach noauth user "$user" password "$(cat "$work/$user.password")"
+            remotename causeway noipdefault nodefaultroute refuse-pap refuse-chap refuse-mschap refuse-eap require-mppe-128
+            mru 1400 mtu 1396 debug logfd 2 "$@")
+    else
+        command=("$CAUSEWAY" dial --server "$server" --user "$user" --password-file "$work/$user.password"
+            --profile "${DIAL_PROFILE:-pppd}" --interface "$name" "$@")
+    fi
+    spawn "dial-$name" ip netns exec "$space" "${command[@]}"
     wait_for "${DIAL_SECONDS:-15}" dial_settled "$space" "$name"
     alive "dial-$name" || { tail -20 "$work/dial-$name.log"; return 1; }
     ip -n "$space" route replace 10.99.0.0/24 dev "$name"
