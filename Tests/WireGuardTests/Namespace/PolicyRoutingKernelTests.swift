@@ -13,7 +13,8 @@ extension PrivateNamespace {
         let tun: TestTun
         var tunnel: TestTun
         let lan: TestTun
-        let user = "10.9.0.5"
+        /// Another one in each test: the kernel limits its ICMP errors for each address that they go to.
+        let user = "10.9.\(UInt8.random(in: 10...249)).\(UInt8.random(in: 1...254))"
         let world = "198.51.100.7"
         let pool = IPPrefix("10.9.0.0/16")!
 
@@ -95,7 +96,7 @@ extension PrivateNamespace {
             let gone = try policy()
             tunnel.close()
             #expect(try gone.apply(socket).closed == ["cwewg"])
-            try tun.write(Packet(user, world).bytes)
+            try tun.write(Packet("10.9.0.77", world).bytes)
             #expect(lan.read() == [])
             #expect(tun.read().map(\.kind) == [1])
             tunnel = try TestTun("cwewg", socket)
