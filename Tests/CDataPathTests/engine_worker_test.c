@@ -1,0 +1,179 @@
+// Workers that are stepped by hand, so that what threads do by chance happens for certain: one worker is behind with its commands while
+// another has gone on. Sockets are pairs; no privileges needed.
+#define _GNU_SOURCE
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "worker.h"
+
+static cw_engine *engine;
+static int tun_ends[2], gre_ends[2];
+
+static void start(void) {
+    cw_engine_config config;
+    cw_engine_config_defaults(&config);
+    config.worker_count = 2;
+    config.session_capacity = 4;
+    for (int i = 0; i < 2; i++) {
+        int tun[2], gre[2];
+        if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, tun) != 0 || socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, gre) != 0)
+            exit(1);
+        config.tun_fd[i] = tun[0];
+        config.gre_fd[i] = gre[0];
+        tun_ends[i] = tun[1];
+        gre_ends[i] = gre[1];
+    }
+    CHECK_EQUAL(cw_engine_create(&config, &engine), CW_OK);
+}
+
+static void stop(void) {
+    cw_engine_destroy(engine);
+    for (int i = 0; i < 2; i++) {
+        close(tun_ends[i]);
+        close(gre_ends[i]);
+    }
+}
+
+static void submit(cw_command command) {
+    size_t taken;
+    CHECK_EQUAL(cw_engine_submit(engine, &command, 1, &taken), CW_OK);
+}
+
+static void run_commands(unsigned worker) {
+    while (cw_worker_commands(&engine->workers[worker], 1, 64)) {}
+    cw_worker_refill(&engine->workers[worker]);
+}
+
+static void open_and_bind(uint64_t handle, uint16_t call, uint8_t last) {
+    cw_command open = {
+        .type = CW_OPEN,
+        .session = handle,
+        .open = {.local_call_id = call, .peer_call_id = 7, .peer_address = {.bytes = {127, 0, 0, 1}, .family = 4}},
+    };
+    cw_command bind = {.type = CW_BIND, .session = handle, .bind = {.mtu = 1400, .prefix_count = 1}};
+    bind.bind.prefixes[0] = (cw_prefix){.address = {.bytes = {10, 0, 0, last}, .family = 4}, .length = 32};
+    submit(open);
+    submit(bind);
+}
+
+// A packet for 10.0.0.`last` comes out of worker 0's TUN queue and goes where worker 0 believes.
+static void send_to(uint8_t last) {
+    uint8_t frame[CW_VNET_HEADER + 40] = {0}, *p = frame + CW_VNET_HEADER;
+    p[0] = 0x45;
+    p[3] = 40;
+    p[8] = 64;
+    p[9] = 17;
+    memcpy(p + 12, (uint8_t[]){192, 0, 2, 1, 10, 0, 0, last}, 8);
+    cw_put16(p + 10, cw_checksum(cw_sum(0, p, 20)));
+    CHECK(send(tun_ends[0], frame, sizeof frame, 0) == sizeof frame);
+    cw_worker_read_tun(&engine->workers[0], 1);
+    cw_worker_take_handoffs(&engine->workers[1], 1);
+}
+
+static uint64_t seen_by(unsigned slot) { // a socket pair refuses the address, so a packet that was sent counts there
+    cw_session *session = cw_session_at(&engine->workers[1], slot);
+    return session->live.drops[CW_DROP_SEND_FAILED] + session->live.packets_out;
+}
+
+static void test_stale_route(void) {
+    start();
+    open_and_bind(1, 1, 1); // odd call IDs live on worker 1
+    run_commands(0);
+    run_commands(1);
+    send_to(1);
+    CHECK_EQUAL(seen_by(0), 1);
+    // The session closes and another takes its slot, while worker 0 has not heard of either.
+    submit((cw_command){.type = CW_CLOSE, .session = 1});
+    open_and_bind(2, 3, 2);
+    run_commands(1);
+    CHECK_EQUAL(cw_session_at(&engine->workers[1], 0)->handle, 2);
+    send_to(1);
+    CHECK_EQUAL(seen_by(0), 0);
+    CHECK_EQUAL(engine->workers[1].live.drops[CW_DROP_IP_NO_SESSION], 1);
+    run_commands(0);
+    send_to(1);
+    CHECK_EQUAL(engine->workers[0].live.drops[CW_DROP_IP_NO_SESSION], 1);
+    send_to(2);
+    CHECK_EQUAL(seen_by(0), 1);
+    stop();
+}
+
+// The other way round: worker 0 knows the new route before worker 1 has opened the session.
+static void test_early_route(void) {
+    start();
+    open_and_bind(1, 1, 1);
+    run_commands(0);
+    send_to(1);
+    CHECK_EQUAL(engine->workers[1].live.drops[CW_DROP_IP_NO_SESSION], 1);
+    run_commands(1);
+    send_to(1);
+    CHECK_EQUAL(seen_by(0), 1);
+    stop();
+}
+
+// More packets than the ring between two workers holds: the rest is counted, and the ring serves again once it is read.
+static void test_full_handoff_ring(void) {
+    start();
+    open_and_bind(1, 1, 1);
+    run_commands(0);
+    run_commands(1);
+    cw_worker *from = &engine->workers[0], *to = &engine->workers[1];
+    uint32_t capacity = engine->handoffs[1].capacity, extra = 10;
+    cw_route route = cw_route_make(1, 0, cw_session_at(to, 0)->generation);
+    for (uint32_t i = 0; i < capacity + extra; i++) {
+        cw_worker_refill(from);
+        cw_buffer *buffer = cw_pool_take(&from->pool);
+        CHECK(buffer != NULL);
+        memset(cw_buffer_data(buffer), 0, 40);
+        buffer->length = 40; // not a packet: the receiver counts it
+        cw_worker_hand_over(from, route, buffer);
+    }
+    CHECK_EQUAL(from->live.drops[CW_DROP_OVERFLOW], extra);
+    cw_worker_flush(from, 1);
+    for (uint32_t i = 0; i < capacity; i++) {
+        cw_worker_refill(to);
+        if (!cw_worker_take_handoffs(to, 1)) break;
+    }
+    CHECK_EQUAL(cw_session_at(to, 0)->live.drops[CW_DROP_IP_MALFORMED], capacity);
+    send_to(1);
+    CHECK_EQUAL(seen_by(0), 1);
+    stop();
+}
+
+// A session whose notice waits for room in the event ring closes: the notice goes with it, others stay.
+static void test_notice_of_closed_session(void) {
+    start();
+    cw_worker *worker = &engine->workers[1];
+    open_and_bind(1, 1, 1);
+    open_and_bind(2, 3, 2);
+    run_commands(1);
+    while (cw_ring_room(&worker->events) > 0) cw_worker_event(worker, CW_EVENT_REFUSED, 99);
+    cw_worker_notice(worker, cw_session_at(worker, 0), CW_NOTICE_LOST);
+    cw_worker_notice(worker, cw_session_at(worker, 1), CW_NOTICE_LOST);
+    cw_worker_notice(worker, cw_session_at(worker, 1), CW_NOTICE_LOST); // said once is enough
+    CHECK(worker->notices != NULL);
+    submit((cw_command){.type = CW_CLOSE, .session = 1});
+    run_commands(1);
+    CHECK(worker->commands_blocked);
+    cw_worker_flush_events(worker);
+    static cw_event events[2048];
+    size_t capacity = worker->events.capacity;
+    CHECK_EQUAL(cw_engine_poll(engine, events, 2048), capacity);
+    run_commands(1);
+    cw_worker_flush_notices(worker);
+    cw_worker_flush_events(worker);
+    CHECK_EQUAL(cw_engine_poll(engine, events, 2048), 2);
+    CHECK(events[0].type == CW_EVENT_CLOSED && events[0].session == 1);
+    CHECK(events[1].type == CW_EVENT_DECRYPT_LOST && events[1].session == 2);
+    CHECK(worker->notices == NULL);
+    stop();
+}
+
+int main(void) {
+    RUN(stale_route);
+    RUN(early_route);
+    RUN(full_handoff_ring);
+    RUN(notice_of_closed_session);
+    FINISH();
+}
