@@ -220,7 +220,7 @@ extension Event {
         let session = native.pointee.session
         func payload() -> [UInt8] {
             let length = min(Int(native.pointee.length), Int(CW_SESSION_STATE_SIZE))
-            return withUnsafeBytes(of: &native.pointee.payload) { Array($0.prefix(length)) }
+            return Array(UnsafeBufferPointer(start: cw_event_payload(native), count: length))
         }
         switch native.pointee.type {
         case .CW_EVENT_CONTROL: self = .control(session: session, protocol: native.pointee.protocol, payload: payload())

@@ -307,6 +307,9 @@ typedef struct cw_event {
     };
 } cw_event;
 
+// For Swift, whose compiler takes minutes over an array of this length when it is read as a member.
+static inline const uint8_t *cw_event_payload(const cw_event *event) { return event->payload; }
+
 // Takes up to `capacity` events, oldest first for each worker. Returns how many.
 size_t cw_engine_poll(cw_engine *engine, cw_event *events, size_t capacity);
 
