@@ -78,8 +78,8 @@ typedef struct cw_engine_config {
     uint32_t worker_count;         // 1...CW_MAX_WORKERS
     uint32_t session_capacity;     // 1...65535, of all workers
     uint32_t batch_size;           // 1...CW_MAX_BATCH packets for each receive, crypt and send step
-    uint32_t command_capacity;     // slots of each worker's command ring, a power of two
-    uint32_t event_capacity;       // slots of each worker's event ring, a power of two
+    uint32_t command_capacity;     // slots of each worker's command ring, a power of two from 8 up
+    uint32_t event_capacity;       // slots of each worker's event ring, a power of two from 8 up
     uint32_t reorder_packets;      // GRE packets of one session held back to restore their order, 0...256 (0: none)
     uint32_t reorder_microseconds; // longest time that one is held, 0...1,000,000
     uint32_t ack_microseconds;     // a GRE acknowledgment with no data to ride on leaves after this time
@@ -160,7 +160,7 @@ typedef struct cw_update {
     uint16_t mtu;                 // inner packets towards the client are at most this long; 68...65535
     uint8_t reserved[6];
     cw_address peer_address;
-    uint64_t rate_bits_per_second; // each way; 0: unlimited
+    uint64_t rate_bits_per_second; // of inner packets, each way, 0.1 s (at least 64 KiB) in one burst; 0: unlimited
 } cw_update;
 
 typedef enum CW_CLOSED_ENUM cw_direction { CW_RECEIVE = 0, CW_TRANSMIT = 1 } cw_direction;
