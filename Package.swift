@@ -63,6 +63,16 @@ let package = Package(
                 logging,
             ] + nio,
             swiftSettings: strictSwift),
+
+        tests("AddressesTests", ["Addresses"]),
+        tests("PPTPTests", ["PPTP", "Addresses"]),
+        tests("PPPTests", ["PPP", "Addresses"]),
+        tests("AuthenticationTests", ["Authentication", "Addresses"]),
+        tests("ConfigurationTests", ["Settings", "Authentication", "Addresses"]),
+        tests("NetlinkTests", ["Netlink", "Addresses"]),
+        tests("WireGuardTests", ["WireGuard", "Netlink", "Addresses", "CLinux", logging]),
+        tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
+        tests("LegacyClientTests", ["LegacyClient", "PPP", "PPTP", "Authentication", "DataPath", "Addresses"]),
     ],
     swiftLanguageModes: [.v6]
 )

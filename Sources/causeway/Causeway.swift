@@ -22,7 +22,7 @@ struct Causeway: AsyncParsableCommand {
               78  the configuration is wrong (EX_CONFIG)
             """,
         version: causewayVersion,
-        subcommands: [Serve.self, Check.self, Sessions.self, Disconnect.self, Status.self, Reload.self])
+        subcommands: [Serve.self, Check.self, Sessions.self, Disconnect.self, Status.self, Reload.self, Dial.self])
 }
 
 let causewayVersion = "0.1.0"
