@@ -49,7 +49,7 @@ struct Dial: AsyncParsableCommand {
             """)
 
     @Option(help: ArgumentHelp("The PPTP server, an address or a name.", valueName: "address[:port]"))
-    var server: String
+    var server: Server
 
     @Option(
         name: .customLong("user"),
@@ -174,6 +174,24 @@ extension IPAddress: ExpressibleByArgument {
 }
 
 extension LegacyProfileName: ExpressibleByArgument {}
+
+extension Dial {
+    /// An IPv4 address or a name, and a port.
+    struct Server: ExpressibleByArgument, CustomStringConvertible {
+        let host: String
+        let port: Int
+
+        init?(argument: String) {
+            let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
+            guard parts.count <= 2, let host = parts.first, !host.isEmpty else { return nil }
+            guard let port = parts.count == 2 ? UInt16(parts[1]) : 1723, port > 0 else { return nil }
+            self.host = String(host)
+            self.port = Int(port)
+        }
+
+        var description: String { port == 1723 ? host : "\(host):\(port)" }
+    }
+}
 
 /// A duration on a command line.
 struct Span: ExpressibleByArgument, CustomStringConvertible {

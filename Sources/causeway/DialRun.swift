@@ -94,7 +94,7 @@ struct DialRun {
         await pinger?.stop()
         let statuses = await client.statuses()
         let report = DialReport(
-            server: options.server, profile: options.profile.rawValue, interface: options.interface, statuses: statuses,
+            server: options.server.description, profile: options.profile.rawValue, interface: options.interface, statuses: statuses,
             pings: await pinger?.results(), stray: await client.strayCounters())
         // A second signal does not wait for the server's farewell.
         let farewell = Task { await client.hangUp() }
@@ -137,19 +137,10 @@ struct DialRun {
         return (configuration, accounts)
     }
 
-    private func resolve(_ text: String) async throws -> SocketAddress {
-        var host = text
-        var port = 1723
-        if let colon = text.lastIndex(of: ":"), text.firstIndex(of: ":") == colon {
-            guard let number = UInt16(text[text.index(after: colon)...]), number > 0 else {
-                throw SessionFailure.local("--server: a port from 1 to 65535 is expected in \"\(text)\"")
-            }
-            host = String(text[..<colon])
-            port = Int(number)
-        }
-        if let address = try? SocketAddress(ipAddress: host, port: port) { return address }
-        return try await NIOThreadPool.singleton.runIfActive { [host, port] in
-            try SocketAddress.makeAddressResolvingHost(host, port: port)
+    private func resolve(_ server: Dial.Server) async throws -> SocketAddress {
+        if let address = try? SocketAddress(ipAddress: server.host, port: server.port) { return address }
+        return try await NIOThreadPool.singleton.runIfActive {
+            try SocketAddress.makeAddressResolvingHost(server.host, port: server.port)
         }
     }
 
