@@ -24,6 +24,7 @@ public enum Privileges {
             )
         }
         try makeRuntimeDirectory(configuration.runtimeDirectory, uid, gid)
+        try shareTUN(uid, gid)
         if try configuration.needsUserspaceDevice() { try shareDeviceDirectory(gid) }
         let sockets = try configuration.listeners.map(listen)
         try become(configuration.user, sockets)
@@ -61,6 +62,21 @@ public enum Privileges {
         if !parent.isEmpty, access(parent, F_OK) != 0 { _ = mkdir(parent, 0o755) }
         guard mkdir(path, 0o755) == 0, chmod(path, 0o755) == 0, chown(path, uid, gid) == 0 else {
             throw GatewayError("cannot make the directory \(path) for the control socket: \(String(cString: strerror(errno)))")
+        }
+    }
+
+    /// /dev/net/tun is open to everybody where udev looks after it (what may be done with it takes CAP_NET_ADMIN anyway). Where it is
+    /// root's alone, as in many containers, our group gets access.
+    private static func shareTUN(_ uid: uid_t, _ gid: gid_t) throws {
+        let path = "/dev/net/tun"
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            throw GatewayError("\(path) is missing: load the module (modprobe tun), or make it: mkdir -p /dev/net && mknod \(path) c 10 200")
+        }
+        let usable = status.st_mode & 0o006 == 0o006 || (status.st_gid == gid && status.st_mode & 0o060 == 0o060) || status.st_uid == uid
+        guard !usable else { return }
+        guard chown(path, uid_t.max, gid) == 0, chmod(path, status.st_mode & 0o7777 | 0o060) == 0 else {
+            throw GatewayError("\(path) is not open to the gateway's user: chmod 666 \(path)")
         }
     }
 
