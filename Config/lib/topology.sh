@@ -22,7 +22,7 @@ C=$net_prefix-client G=$net_prefix-gateway H=$net_prefix-hub L=$net_prefix-lan O
 client_address=10.71.1.2 gateway_address=10.71.1.1 hub_address=10.71.2.2 lan_address=10.71.3.2 other_address=10.71.4.2
 hub_inner=10.99.0.1 gateway_inner=10.99.1.1 hub_port=51820
 hub_interface=hub$$
-tunnel_interface=cw-hub
+tunnel_interface=cwh$$
 declare -A started=()  # name -> process that we started
 declare -a cleanup_functions=()
 
@@ -160,6 +160,8 @@ N
 witness() { in_hub nft -j list counter inet witness "$1" | jq '.nftables[] | .counter? | select(.) | .packets'; }
 hub_transfer() { in_hub wg show "$hub_interface" transfer | awk -v k="$gateway_public" '$1 == k { print $2, $3 }'; } # received sent
 hub_handshake() { in_hub wg show "$hub_interface" latest-handshakes | awk -v k="$gateway_public" '$1 == k { print $2 }'; }
+# Datagrams that found a socket's buffer full, in NAMESPACE.
+udp_overflows() { ip netns exec "$1" awk '/^Udp:/ && $2 ~ /^[0-9]/ { print $6 }' /proc/net/snmp; }
 link_packets() { ip -n "$1" -s -j link show dev "$2" | jq ".[0].stats64.$3.packets"; } # NAMESPACE LINK rx|tx
 
 # ---- Gateway ----

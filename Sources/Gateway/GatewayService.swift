@@ -156,7 +156,8 @@ public actor GatewayService: Service, Operations {
             switch event {
             case .addressAdded, .addressRemoved, .overrun:
                 if let addresses = try? localAddresses() { await controller.setLocalAddresses(addresses) }
-            case .linkChanged, .linkRemoved: break
+            case .linkChanged(let link): await tunnelManager.linkChanged(link.name, up: link.isUp)
+            case .linkRemoved(let link): await tunnelManager.linkChanged(link.name, up: false)
             }
             await reportTunnels()
         }
@@ -169,6 +170,7 @@ public actor GatewayService: Service, Operations {
             guard !Task.isCancelled else { return }
             await tunnelManager.maintain()
             await reportTunnels()
+            await controller?.giveBackMemory()
         }
     }
 

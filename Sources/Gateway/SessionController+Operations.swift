@@ -6,6 +6,10 @@ import PPTP
 import SessionMapper
 import Settings
 
+#if canImport(Glibc)
+import Glibc
+#endif
+
 extension SessionController {
     /// All sessions, oldest first, with the counters of this moment.
     public func list() -> [SessionView] {
@@ -67,6 +71,13 @@ extension SessionController {
         limits.configuration = new.admission
         mapper.replace(pools: new.addressPools)
         mapper.reserve(new.reservations)
+    }
+
+    /// After many sessions have ended, their memory goes back to the system: malloc keeps it otherwise.
+    func giveBackMemory() {
+        guard endedSessions - trimmedAt >= 64 else { return }
+        trimmedAt = endedSessions
+        malloc_trim(0)
     }
 
     // MARK: Shutdown

@@ -35,7 +35,10 @@ actor TunnelManager {
     private let resolver: any EndpointResolver
     private var tunnels: [String: Tunnel] = [:]
     private var routing: PolicyRouting?
+    private var routed: CausewayConfiguration?
     private var warned: Set<String> = []
+    /// Whether each interface of ours was up when its last event came.
+    private var wasUp: [String: Bool] = [:]
 
     init(configuration: CausewayConfiguration, logger: Logger, resolver: any EndpointResolver = SystemResolver()) throws {
         guard let mark = InstanceMark(instance: configuration.instance) else {
@@ -98,12 +101,37 @@ actor TunnelManager {
             }, returnTable: configuration.dataPath.returnTable, basePriority: configuration.dataPath.rulePriority)
         let change = try routing.apply(socket)
         self.routing = routing
+        routed = configuration
         for warning in change.warnings where !warned.contains(warning) {
             logger.warning("policy routing: \(warning)")
             warned.insert(warning)
         }
         if change.added + change.removed > 0 {
             logger.info("policy routing: \(change.added) rules and routes added, \(change.removed) removed")
+        }
+    }
+
+    /// An interface appeared, went, or changed. The kernel drops the routes of one that goes down; when it is back they are set again.
+    /// (Only a change between up and down counts: applying the rules is itself a link event.)
+    func linkChanged(_ name: String, up: Bool) {
+        guard let routed, name == routed.dataPath.interface || routed.tunnels.contains(where: { $0.interface == name }) else { return }
+        guard wasUp.updateValue(up, forKey: name) != up else { return }
+        do { try route(routed) } catch { logger.error("policy routing: \(error)") }
+    }
+
+    /// Makes an interface anew that somebody deleted.
+    private func recreateIfGone(_ name: String) async {
+        guard let tunnel = tunnels[name], let socket = try? NetlinkSocket(.route),
+            let link = try? socket.link(named: tunnel.configuration.interfaceName), link == nil
+        else { return }
+        logger.warning("tunnel \"\(name)\": interface \(tunnel.configuration.interfaceName) was deleted; making it again")
+        do {
+            try await tunnel.backend.remove()
+            tunnels[name]?.interfaceIndex = try await tunnel.backend.create()
+            _ = try await tunnel.backend.apply(tunnel.configuration, endpoints: tunnel.tracker.endpoints)
+            if let routed { try route(routed) }
+        } catch {
+            logger.error("tunnel \"\(name)\" cannot be made again: \(error)")
         }
     }
 
@@ -145,6 +173,7 @@ actor TunnelManager {
     /// Names that are due for another look, and devices that came back.
     func maintain() async {
         for name in tunnels.keys.sorted() {
+            await recreateIfGone(name)
             if let status = try? await tunnels[name]?.backend.status() {
                 tunnels[name]?.tracker.observe(status, wallClock: .seconds(Date().timeIntervalSince1970))
             }

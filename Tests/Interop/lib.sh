@@ -41,7 +41,7 @@ nothing_inner() { equal "$(witness inner)" 0; }
 
 # The state of a host that a gateway must leave as it found it.
 host_state() {
-    ip -n "$G" -o link | sed 's/^[0-9]*: //; s/ state .*//; s/ qlen.*//' | sort
+    ip -n "$G" -o link | sed 's/^[0-9]*: //; s/ state .*//; s/ qlen.*//; s/NO-CARRIER,//; s/,LOWER_UP//' | sort
     ip -n "$G" rule; ip -n "$G" -6 rule
     ip -n "$G" route show table all | sort; ip -n "$G" -6 route show table all 2>/dev/null | sort
     in_gateway nft list ruleset

@@ -1,6 +1,6 @@
 """A PPTP client that breaks the rules, one way after the other, and says what the gateway made of it.
 
-    misbehave.py SERVER [VICTIM-ADDRESS VICTIM-CALL-ID]
+    misbehave.py SERVER [VICTIM-ADDRESS VICTIM-CALL-ID VICTIM-SERVER]
 
 Control-connection cases (RFC 2637 section 2) have an expectation: the reply or the closing that the RFC asks for. GRE and PPP cases
 have none of their own: nothing may come of them, which the caller sees in another client's session. With a victim, GRE is also sent
@@ -15,7 +15,8 @@ import sys
 import time
 
 SERVER = sys.argv[1]
-VICTIM = (sys.argv[2], int(sys.argv[3])) if len(sys.argv) > 3 else None
+# The victim's call lives on the address of the gateway that the victim dialled; elsewhere its call ID is unknown.
+VICTIM = (sys.argv[2], int(sys.argv[3]), sys.argv[4]) if len(sys.argv) > 4 else None
 MAGIC = 0x1A2B3C4D
 CLOSED = "closed"
 random.seed(2637)
@@ -409,14 +410,15 @@ def gre_cases():
 
     if not VICTIM:
         return
-    address, call_id = VICTIM
+    address, call_id, server = VICTIM
     for packet in odd_gre(call_id):  # with our own address: counted and dropped
         send(packet)
+        raw.sendto(packet, (server, 0))
     spoof = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 
     def send_as_victim(packet):
-        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, 47, 0, socket.inet_aton(address), socket.inet_aton(SERVER))
-        spoof.sendto(head + packet, (SERVER, 0))
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, 47, 0, socket.inet_aton(address), socket.inet_aton(server))
+        spoof.sendto(head + packet, (server, 0))
 
     count = 0
     for packet in odd_gre(call_id):

@@ -28,6 +28,7 @@ connect() {
     pppds[$unit]=$!
 }
 up() { ip -4 -o addr show dev "ppp$1" 2>/dev/null | grep -q inet; }
+all_answered() { tail -3 "$1"; grep -q ' 0% packet loss' "$1"; }
 gone() { [ -n "${pppds[$1]}" ] && ! kill -0 "${pppds[$1]}" 2>/dev/null; }
 address() { ip -4 -o addr show dev "ppp$1" | sed -n 's/.*inet \([0-9.]*\).*/\1/p'; }
 ping_hub() { ping -n -q -c "${2:-5}" -i 0.2 -W 2 -I "ppp$1" $hub | tee /tmp/ping; grep -q ' 0% packet loss' /tmp/ping; }
@@ -113,7 +114,7 @@ eight)
     meet up
     for n in 1 2 3 4 5 6 7 8; do ping -n -q -c 20 -i 0.2 -W 2 -I ppp$n $hub >/tmp/ping-$n 2>&1 & pings[n]=$!; done
     for n in 1 2 3 4 5 6 7 8; do wait "${pings[$n]}"; done
-    for n in 1 2 3 4 5 6 7 8; do expect "the hub answered all of user$n's pings at once" grep -q ' 0% packet loss' /tmp/ping-$n; done
+    for n in 1 2 3 4 5 6 7 8; do expect "the hub answered all of user$n's pings at once" all_answered /tmp/ping-$n; done
     for n in 1 2 3 4 5 6 7 8; do kill -TERM "${pppds[$n]}"; done
     for n in 1 2 3 4 5 6 7 8; do expect "user$n hung up" wait_until 10 gone $n; done
     ;;
