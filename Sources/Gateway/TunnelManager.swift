@@ -121,9 +121,12 @@ actor TunnelManager {
 
     /// Makes an interface anew that somebody deleted.
     private func recreateIfGone(_ name: String) async {
-        guard let tunnel = tunnels[name], let socket = try? NetlinkSocket(.route),
-            let link = try? socket.link(named: tunnel.configuration.interfaceName), link == nil
-        else { return }
+        guard let tunnel = tunnels[name] else { return }
+        do {
+            guard try NetlinkSocket(.route).link(named: tunnel.configuration.interfaceName) == nil else { return }
+        } catch {
+            return logger.error("tunnel \"\(name)\" cannot be looked at: \(error)")
+        }
         logger.warning("tunnel \"\(name)\": interface \(tunnel.configuration.interfaceName) was deleted; making it again")
         do {
             try await tunnel.backend.remove()

@@ -47,4 +47,10 @@ guest_ends() {
     [ $status = 0 ] || [ $status = 1 ] || check "the guest ran to its end ($status)" guest_log
     grep -qs '^end: ' "$work/$guest/told" || check "the guest came to its end" guest_log
 }
-guest_log() { tail -40 "$work/guest-$guest.log"; grep -h -E 'LCP|CHAP|CCP|IPCP|failed|rror' "$work/$guest"/pppd-*.log | tail -30; return 1; }
+# guest_log fails, with the guest's console; once for each guest, for the logs are long.
+guest_log() {
+    [ "${guest_shown:-}" != "$guest" ] || { echo "see the guest's log above"; return 1; }
+    guest_shown=$guest
+    tail -40 "$work/guest-$guest.log"; grep -h -E 'LCP|CHAP|CCP|IPCP|failed|rror' "$work/$guest"/pppd-*.log | tail -30
+    return 1
+}
