@@ -5,7 +5,7 @@
 steps_passed=0
 steps_failed=0
 steps_log=$(mktemp)
-if [ -t 1 ] && [ -z "${CI:-}" ]; then step_good=$'\e[32m✓\e[0m' step_bad=$'\e[31m✗\e[0m'; else step_good='✓' step_bad='✗'; fi
+if [ -t 1 ] && [ -z "${CI:-}${NO_COLOR:-}" ]; then step_good=$'\e[32m✓\e[0m' step_bad=$'\e[31m✗\e[0m'; else step_good='✓' step_bad='✗'; fi
 
 now_ms() { local t=${EPOCHREALTIME/[.,]/}; echo $((t / 1000)); }
 seconds_since() { local d=$(($(now_ms) - $1)); printf '%d.%d' $((d / 1000)) $((d % 1000 / 100)); }

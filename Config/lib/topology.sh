@@ -141,12 +141,25 @@ hub_up() {
     ip -n "$H" route add 10.99.1.0/24 dev "$hub_interface"
     ip -n "$H" route add 10.99.4.0/22 dev "$hub_interface"
     ip -n "$H" route add 10.88.0.0/24 dev "$hub_interface"
-    # The witness on the wire: what reaches the hub's host from the gateway, before any routing.
+    # The witness on the wire: what reaches the hub's host from the gateway, before any routing. Apart from that, WireGuard's own
+    # messages are counted: keepalives (data messages without data, 32 bytes) and handshakes (all that is not of type 4).
     in_hub nft -f - <<N
 table inet witness {
     counter tunnel { }
     counter other { }
     counter inner { }
+    counter own_in { }
+    counter own_out { }
+    chain own {
+        type filter hook prerouting priority -401; policy accept;
+        iifname "eth0" udp dport $hub_port udp length 40 counter name own_in
+        iifname "eth0" udp dport $hub_port @th,64,8 != 4 counter name own_in
+    }
+    chain answered {
+        type filter hook postrouting priority 400; policy accept;
+        oifname "eth0" udp sport $hub_port udp length 40 counter name own_out
+        oifname "eth0" udp sport $hub_port @th,64,8 != 4 counter name own_out
+    }
     chain wire {
         type filter hook prerouting priority -400; policy accept;
         iifname "eth0" ip saddr 10.99.0.0/16 counter name inner
