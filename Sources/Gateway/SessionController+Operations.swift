@@ -1,14 +1,11 @@
 import Addresses
 import Authentication
+import CLinux
 import DataPath
 import Foundation
 import PPTP
 import SessionMapper
 import Settings
-
-#if canImport(Glibc)
-import Glibc
-#endif
 
 extension SessionController {
     /// All sessions, oldest first, with the counters of this moment.
@@ -77,7 +74,7 @@ extension SessionController {
     func giveBackMemory() {
         guard endedSessions - trimmedAt >= 64 else { return }
         trimmedAt = endedSessions
-        malloc_trim(0)
+        clinux_give_back_memory()
     }
 
     // MARK: Shutdown

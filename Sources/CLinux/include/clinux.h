@@ -8,6 +8,9 @@
 // A close-on-exec eventfd with counter 0.
 int clinux_eventfd(void);
 
+// Gives memory that was freed back to the system (malloc_trim(3)); the allocator keeps it otherwise.
+void clinux_give_back_memory(void);
+
 // ---- Privileges (privileges.c) --------------------------------------------------------------------------------------
 
 // Replaces this process by `path` running as `user` (from the password database, its groups included) with CAP_NET_ADMIN and
