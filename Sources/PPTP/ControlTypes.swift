@@ -61,6 +61,7 @@ public enum ControlCount: String, Sendable, CaseIterable, Codable {
     case callRefused = "call_refused"
     case duplicateCallID = "duplicate_call_id"
     case callLimit = "call_limit"
+    case callRate = "call_rate"
     case badCallValue = "bad_call_value"
     case unknownCallClear = "unknown_call_clear"
     case linkInfo = "link_info"

@@ -10,7 +10,7 @@
 /// | Stop-Reply | violation | violation | closed |
 /// | Echo-Request | reply 2/1 (not connected), violation | reply 1 | reply 1 |
 /// | Echo-Reply | violation | resets the echo time-out; another identifier is counted | ignored |
-/// | Outgoing-Call-Request | reply 2/1, violation | the owner decides; 2/5 call ID in use, 2/4 over the limit, 2/3 bad value | reply 7 |
+/// | Outgoing-Call-Request | reply 2/1, violation | the owner decides; 2/5 call ID in use, 2/4 over the limits, 2/3 bad value | reply 7 |
 /// | Outgoing-Call-Reply | violation | violation (only a PAC sends it) | ignored |
 /// | Incoming-Call-Request | reply 2/1, violation | reply 3 (not accepted), violation | reply 3 |
 /// | Incoming-Call-Reply | violation | violation (we never asked) | ignored |
@@ -39,6 +39,10 @@ public struct ServerConnection: Sendable, Codable {
         public var vendor = "Causeway"
         public var firmware: UInt16 = 1
         public var maximumCalls = 16
+        /// Calls that may be asked for in a second (zero: any number), after a burst. Every call, however short, takes a
+        /// call ID that then rests for a while: one client that opens and clears calls must not use up everybody's.
+        public var callsPerSecond = 1.0
+        public var callBurst: Int { 2 * maximumCalls }
         /// Announced in replies; no living implementation waits for it.
         public var receiveWindow: UInt16 = 64
         public var startTimeout = Duration.seconds(10)
@@ -124,10 +128,15 @@ public struct ServerConnection: Sendable, Codable {
     private var framer = MessageFramer()
     private var violations = 0
     private var nextCall: UInt64 = 1
+    /// What is left of `callBurst`.
+    private var callTokens: Double
+    private var callTokensCountedAt: ContinuousClock.Instant
     private var nextEcho: UInt32 = 1
 
     public init(configuration: Configuration = Configuration(), now: ContinuousClock.Instant) {
         self.configuration = configuration
+        callTokens = Double(configuration.callBurst)
+        callTokensCountedAt = now
         state = .waitingForStart(deadline: now + configuration.startTimeout)
     }
 
@@ -370,6 +379,9 @@ extension ServerConnection {
         guard connection.calls.count < configuration.maximumCalls else {
             return [.send(Self.refuse(request, .error(.noResource)))] + violation(.callLimit, now: now)
         }
+        guard takeCallToken(now: now) else {
+            return [.send(Self.refuse(request, .error(.noResource)))] + violation(.callRate, now: now)
+        }
         var connection = connection
         let handle = CallHandle(number: nextCall)
         nextCall += 1
@@ -377,6 +389,16 @@ extension ServerConnection {
         connection.idleDeadline = nil
         state = .established(connection)
         return [.openCall(handle, request)]
+    }
+
+    private mutating func takeCallToken(now: ContinuousClock.Instant) -> Bool {
+        guard configuration.callsPerSecond > 0 else { return true }
+        let earned = max(0, (now - callTokensCountedAt) / .seconds(1)) * configuration.callsPerSecond
+        callTokens = min(Double(configuration.callBurst), callTokens + earned)
+        callTokensCountedAt = now
+        guard callTokens >= 1 else { return false }
+        callTokens -= 1
+        return true
     }
 
     /// Section 2.4 and 3.1.2: crossing Stop-Requests both get their reply.

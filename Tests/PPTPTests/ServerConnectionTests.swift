@@ -229,6 +229,41 @@ private func notify(_ callID: UInt16, _ result: DisconnectResult, _ error: Error
         _ = try open(&server, 3)
     }
 
+    @Test func callsOpenedAndClearedWithoutEnd() throws {
+        var server = established {
+            $0.maximumCalls = 2
+            $0.callsPerSecond = 0.5
+        }
+        func openAndClear(_ id: UInt16, at now: ContinuousClock.Instant) throws {
+            _ = try open(&server, id, at: now)
+            _ = server.received(.callClearRequest(CallClearRequest(callID: id)), now: now)
+        }
+        for id in UInt16(1)...4 { try openAndClear(id, at: .at(1)) }
+        let over = server.received(.outgoingCallRequest(callRequest(5)), now: .at(2.9))
+        #expect(over == [.send(refusal(5, .generalError, .noResource)), .count(.callRate)])
+        #expect(server.calls.isEmpty)
+        try openAndClear(6, at: .at(3.1))
+        #expect(server.received(.outgoingCallRequest(callRequest(7)), now: .at(3.2)).contains(.count(.callRate)))
+        // A long rest earns the burst again, and not more.
+        for id in UInt16(8)...11 { try openAndClear(id, at: .at(1000)) }
+        #expect(server.received(.outgoingCallRequest(callRequest(12)), now: .at(1000)).contains(.count(.callRate)))
+    }
+
+    @Test func whoNeverStopsAskingForCallsIsDisconnected() throws {
+        var server = established { $0.maximumCalls = 1 }
+        for id in UInt16(1)...2 {
+            _ = try open(&server, id, at: .at(1))
+            _ = server.received(.callClearRequest(CallClearRequest(callID: id)), now: .at(1))
+        }
+        var refused = 0
+        for id in UInt16(3)...100 where !server.isClosed {
+            let actions = server.received(.outgoingCallRequest(callRequest(id)), now: .at(1))
+            refused += actions.contains(.count(.callRate)) ? 1 : 0
+        }
+        #expect(server.isClosed)
+        #expect(refused == server.configuration.maximumViolations + 1)
+    }
+
     @Test func badValues() {
         var server = established()
         var speeds = callRequest(1)
