@@ -30,6 +30,9 @@ struct LegacySession {
     let started: ContinuousClock.Instant
 
     var ppp: PPPSession
+    /// What the link said has to be done and is not done yet, in order.
+    var pending: [PPPAction] = []
+    var isCarryingOut = false
     var timer: Scheduled<Void>?
     var timerDeadline: ContinuousClock.Instant?
     var phase = Phase.negotiating

@@ -12,7 +12,15 @@ extension SessionController {
     func step(_ id: UInt64, _ body: (inout PPPSession) -> [PPPAction]) {
         guard sessions[id] != nil, sessions[id]?.phase != .ending else { return }
         let actions = body(&sessions[id]!.ppp)
-        carryOut(actions, for: id)
+        sessions[id]!.pending.append(contentsOf: actions)
+        // Carrying out an action may call back in here (an address is found at once): its actions come after those that wait already.
+        guard !sessions[id]!.isCarryingOut else { return }
+        sessions[id]!.isCarryingOut = true
+        while let next = sessions[id]?.pending.first, sessions[id]?.phase != .ending {
+            sessions[id]!.pending.removeFirst()
+            carryOut(next, for: id)
+        }
+        sessions[id]?.isCarryingOut = false
         armTimer(of: id)
     }
 
@@ -30,34 +38,28 @@ extension SessionController {
         }
     }
 
-    private func carryOut(_ actions: [PPPAction], for id: UInt64) {
-        for action in actions {
-            guard let session = sessions[id], session.phase != .ending else { return }
-            switch action {
-            case .send(let number, let payload):
-                submit(Command(id, .inject(protocol: number, payload: payload)))
-            case .authenticate(let credentials): authenticate(credentials, session)
-            case .challenged, .verify: break  // The client's role; a server link never says so.
-            case .allocateAddress: allocateAddress(session)
-            case .linkOptions(let options): apply(options, to: id)
-            case .setKey(let direction, let parameters): setKey(direction, parameters, for: id)
-            case .networkUp(let network): networkUp(network, session)
-            case .networkDown:
-                submit(Command(id, .unbind))
-                sessions[id]?.phase = .authenticated
-                logger.info("\(session.label): network down, negotiating again")
-            case .authenticationSucceeded:
-                limits.callAuthenticated(session.ticket)
-                if session.phase == .negotiating { sessions[id]?.phase = .authenticated }
-                logger.info("\(session.label): authenticated")
-            case .authenticationFailed(let failure):
-                failedLogins += 1
-                logger.notice(
-                    "log-in of user \"\(printable(failure.userName))\" from \(session.clientAddress) refused with code \(failure.code)\(failure.mayRetry ? ", may retry" : "")"
-                )
-            case .note(let note): logger.debug("session \(id): \(note)")
-            case .terminated(let reason): finish(id, because: Self.text(of: reason))
-            }
+    private func carryOut(_ action: PPPAction, for id: UInt64) {
+        guard let session = sessions[id] else { return }
+        switch action {
+        case .send(let number, let payload):
+            submit(Command(id, .inject(protocol: number, payload: payload)))
+        case .authenticate(let credentials): authenticate(credentials, session)
+        case .challenged, .verify: break  // The client's role; a server link never says so.
+        case .allocateAddress: allocateAddress(session)
+        case .linkOptions(let options): apply(options, to: id)
+        case .setKey(let direction, let parameters): setKey(direction, parameters, for: id)
+        case .networkUp(let network): networkUp(network, session)
+        case .networkDown:
+            submit(Command(id, .unbind))
+            sessions[id]?.phase = .authenticated
+            logger.info("\(session.label): network down, negotiating again")
+        case .authenticationSucceeded:
+            limits.callAuthenticated(session.ticket)
+            if session.phase == .negotiating { sessions[id]?.phase = .authenticated }
+            logger.info("\(session.label): authenticated")
+        case .authenticationFailed: failedLogins += 1
+        case .note(let note): logger.debug("session \(id): \(note)")
+        case .terminated(let reason): finish(id, because: Self.text(of: reason))
         }
     }
 
@@ -81,7 +83,9 @@ extension SessionController {
         guard let session = sessions[id] else { return }
         switch result {
         case .reject(let rejection):
-            logger.debug("log-in of \"\(presented)\" from \(session.clientAddress): \(rejection.reason)")
+            logger.notice(
+                "log-in of user \"\(presented)\" from \(session.clientAddress) refused: \(Self.text(of: rejection.reason)) (session \(id), code \(rejection.code.rawValue))"
+            )
             step(id) {
                 $0.authenticated(
                     identifier: identifier, .reject(code: rejection.code.rawValue, retry: rejection.retry, message: rejection.message),
@@ -231,6 +235,17 @@ extension SessionController {
             perform(session.connection) { $0.closeCall(session.call, isShuttingDown ? .adminShutdown : .lostCarrier, now: .now) }
         }
         logger.info("\(session.label): ended after \(Int(session.started.duration(to: .now).seconds)) s: \(text)")
+    }
+
+    static func text(of reason: Rejection.Reason) -> String {
+        switch reason {
+        case .unknownUser: "no such user in the secrets files or the configuration"
+        case .wrongPassword: "wrong password"
+        case .lockedOut: "locked out after too many failures (authentication.lockout-failures)"
+        case .noAddress: "the user's entry allows no address"
+        case .malformed: "the response is malformed"
+        case .server(let text): text
+        }
     }
 
     static func text(of reason: TerminationReason) -> String {
