@@ -9,7 +9,8 @@ extension ConfigurationReader {
 
     mutating func listener(_ table: TableReader) {
         var table = table
-        let address = table.required("address", "an IP address", \.address)
+        // GRE is carried over IPv4 only: a call that came in over IPv6 could never pass a packet.
+        let address = table.required("address", "an IPv4 address") { node in node.address.flatMap { $0.family == .v4 ? $0 : nil } }
         var port: UInt16 = 1723
         table.read(&port, "port", 1...UInt16.max)
         let tunnel = reference(&table, "tunnel", to: configuration.tunnels.map(\.name))

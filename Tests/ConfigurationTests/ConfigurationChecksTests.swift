@@ -21,8 +21,12 @@ import Testing
         #expect(sample.issues.map(\.key) == ["listen[1].address"])
         sample.listen += "port = 1724\n"
         #expect(try sample.parse().listeners.count == 2)
-        sample.listen += "[[listen]]\naddress = \"::\"\n"
-        #expect(try sample.parse().listeners.count == 3)
+    }
+
+    @Test(arguments: ["::", "2001:db8::1", "::ffff:192.0.2.1"]) func listenersAreIPv4(_ address: String) {
+        var sample = Sample()
+        sample.listen += "[[listen]]\naddress = \"\(address)\"\nport = 1724\n"
+        #expect(sample.issues.map(\.key) == ["listen[1].address"])
     }
 
     private func secondTunnel(_ change: (inout String) -> Void) -> Sample {
