@@ -36,6 +36,7 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         umask(0o077)
+        _ = clinux_raise_descriptor_limit()
         let configuration = try file.load()
         do {
             try Privileges.drop(configuration)

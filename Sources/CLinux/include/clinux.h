@@ -8,6 +8,9 @@
 // A close-on-exec eventfd with counter 0.
 int clinux_eventfd(void);
 
+// Raises the soft limit of open descriptors to the hard one: each control connection is one descriptor, and 1,024 is the usual soft limit.
+int clinux_raise_descriptor_limit(void);
+
 // Gives memory that was freed back to the system (malloc_trim(3)); the allocator keeps it otherwise.
 void clinux_give_back_memory(void);
 
