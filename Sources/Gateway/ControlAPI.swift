@@ -29,6 +29,7 @@ protocol Operations: Sendable {
 struct ControlAPI {
     static func router(_ operations: any Operations) -> Router<BasicRequestContext> {
         let router = Router()
+        router.addMiddleware { ErrorsInWords() }
         let v1 = router.group("v1")
         v1.get("status") { _, _ in try Self.json(await operations.status()) }
         v1.get("tunnels") { _, _ in try Self.json(await operations.tunnels()) }
@@ -71,5 +72,18 @@ struct ControlAPI {
         encoder.dateEncodingStrategy = .iso8601
         return Response(
             status: .ok, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: ByteBuffer(bytes: try encoder.encode(value))))
+    }
+}
+
+/// An unknown path, or a method that it does not take, is answered in the same form as every other error.
+private struct ErrorsInWords: RouterMiddleware {
+    typealias Context = BasicRequestContext
+
+    func handle(_ request: Request, context: Context, next: (Request, Context) async throws -> Response) async throws -> Response {
+        do {
+            return try await next(request, context)
+        } catch let error as HTTPError where error.body == nil {
+            throw HTTPError(error.status, message: "\(request.method) \(request.uri.path): \(error.status.reasonPhrase.lowercased())")
+        }
     }
 }

@@ -106,7 +106,7 @@ private final class ResponseCollector: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        promise.fail(error)
+        promise.fail(ControlError.failed("the connection to the gateway broke: \(error)"))
         context.close(promise: nil)
     }
 }
