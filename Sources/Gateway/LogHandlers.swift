@@ -2,7 +2,7 @@ import Foundation
 import Logging
 import Settings
 
-/// One line for each entry on standard error: for people (with the time, or with systemd's priority prefix under the journal, see
+/// Entries on standard error: for people (with the time, or with systemd's priority prefix under the journal, see
 /// sd-daemon(3)), or one JSON object.
 struct LineLogHandler: LogHandler {
     var logLevel: Logger.Level
@@ -16,18 +16,23 @@ struct LineLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        let time = Date().formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
-        let line: String
+        FileHandle.standardError.write(Data(text(event.level, "\(event.message)", at: Date()).utf8))
+    }
+
+    /// The journal reads a priority from each line, so a message of several lines repeats it; for people they are indented.
+    func text(_ level: Logger.Level, _ message: String, at date: Date) -> String {
+        let time = date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
         switch format {
         case .json:
-            let entry = ["time": time, "level": "\(event.level)", "message": "\(event.message)"]
+            let entry = ["time": time, "level": "\(level)", "message": message]
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-            line = (try? String(decoding: encoder.encode(entry), as: UTF8.self)) ?? ""
+            return ((try? String(decoding: encoder.encode(entry), as: UTF8.self)) ?? "") + "\n"
         case .text:
-            line = underJournal ? "<\(event.level.priority)>\(event.message)" : "\(time) \(event.level): \(event.message)"
+            let lines = message.split(whereSeparator: \.isNewline)
+            if underJournal { return lines.map { "<\(level.priority)>\($0)\n" }.joined() }
+            return "\(time) \(level): " + lines.joined(separator: "\n    ") + "\n"
         }
-        FileHandle.standardError.write(Data((line + "\n").utf8))
     }
 }
 
