@@ -72,6 +72,11 @@ let package = Package(
         tests("NetlinkTests", ["Netlink", "Addresses"]),
         tests("WireGuardTests", ["WireGuard", "Netlink", "Addresses", "CLinux", logging]),
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
+        tests("GatewayTests", [
+            "Gateway", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "PPTP", "PPP", "Addresses", logging,
+            .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
+            .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        ] + nio),
         tests("LegacyClientTests", ["LegacyClient", "PPP", "PPTP", "Authentication", "DataPath", "Addresses"]),
     ],
     swiftLanguageModes: [.v6]

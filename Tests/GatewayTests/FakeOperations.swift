@@ -1,0 +1,70 @@
+import Addresses
+import Foundation
+
+@testable import Gateway
+
+/// A gateway with two sessions of ann, one of a user whose name needs escaping, and a caller who has not logged in yet.
+actor FakeOperations: Operations {
+    struct Unreadable: Error, CustomStringConvertible { let description = "causeway.toml:3: pool.ranges: \"x\" is no range" }
+
+    var open: [SessionView]
+    let reloadFails: Bool
+    private(set) var reloads = 0
+
+    static let oddName = "DOM\\zoë a/b?c%20&d"
+
+    init(reloadFails: Bool = false) {
+        self.reloadFails = reloadFails
+        open = [.sample(1, user: "ann"), .sample(2, user: "ann"), .sample(3, user: Self.oddName), .sample(4, user: nil)]
+    }
+
+    func status() -> StatusView { .sample }
+    func sessions() -> [SessionView] { open }
+    func tunnels() -> [TunnelView] { [.sample] }
+
+    func disconnect(session id: UInt64) -> Bool {
+        defer { open.removeAll { $0.id == id } }
+        return open.contains { $0.id == id }
+    }
+
+    func disconnect(user: String) -> [UInt64] {
+        defer { open.removeAll { $0.user == user } }
+        return open.filter { $0.user == user }.map(\.id)
+    }
+
+    func reload() throws -> ReloadView {
+        if reloadFails { throw Unreadable() }
+        reloads += 1
+        return ReloadView(applied: ["pool"], needRestart: ["listen"])
+    }
+}
+
+extension SessionView {
+    static func sample(_ id: UInt64, user: String?) -> SessionView {
+        SessionView(
+            id: id, user: user, state: user == nil ? "negotiating" : "open", clientAddress: IPAddress("198.51.100.7")!,
+            gatewayAddress: IPAddress("192.0.2.1")!, callID: 4711, peerCallID: 0, innerAddress: user.map { _ in IPAddress("10.8.0.10")! },
+            prefixes: user == "ann" ? [IPPrefix("192.168.5.0/24")!] : [], tunnel: user.map { _ in "hub" }, encryption: "MPPE-128 stateless",
+            mtu: user.map { _ in 1396 }, startedAt: Date(timeIntervalSince1970: 1_700_000_000), uptimeSeconds: 61,
+            clientHostName: "till", clientVendor: "Microsoft", clientFirmware: 0, packetsIn: 1, bytesIn: 2, packetsOut: 3, bytesOut: 4,
+            reordered: 5, lost: 6, drops: ["gre-late": 7])
+    }
+}
+
+extension StatusView {
+    static let sample = StatusView(
+        version: "1.2.3", instance: "main", startedAt: Date(timeIntervalSince1970: 1_700_000_000), workers: 2, instructionSet: "scalar",
+        controlConnections: 3, sessions: 4, openSessions: 3, endedSessions: 5, failedLogins: 6, control: ["bad_magic": 1],
+        refused: ["half_open": 2], drops: ["gre-unknown-call": 3], tunnels: [.sample])
+}
+
+extension TunnelView {
+    static let sample = TunnelView(
+        name: "hub", interface: "cw-hub", backend: "kernel", up: true, publicKey: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
+        listenPort: 51820,
+        peers: [
+            PeerView(
+                publicKey: "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=", endpoint: "192.0.2.9:51820",
+                allowedIPs: [IPPrefix("0.0.0.0/0")!], lastHandshakeSeconds: 12, receivedBytes: 100, sentBytes: 200)
+        ], problem: "none really")
+}
