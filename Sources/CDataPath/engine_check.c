@@ -46,7 +46,7 @@ static bool is_update_valid(const cw_update *update) {
 
 static bool is_rekey_valid(const cw_rekey *rekey) {
     if (rekey->direction != CW_RECEIVE && rekey->direction != CW_TRANSMIT) return false;
-    if ((rekey->flags & ~(uint32_t)(CW_MPPE_STATELESS | CW_MPPE_RESET_SAME_KEY)) != 0) return false;
+    if ((rekey->flags & ~(uint32_t)CW_MPPE_STATELESS) != 0) return false;
     return rekey->key_bits == 0 || rekey->key_bits == 40 || rekey->key_bits == 56 || rekey->key_bits == 128;
 }
 

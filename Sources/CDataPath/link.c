@@ -40,7 +40,6 @@ void cw_link_rekey(cw_link *link, const cw_rekey *rekey) {
         link->doubt = (cw_link_doubt){0};
         // Identifiers go on: one that comes back would be taken for a repetition.
         link->requests = (cw_link_requests){.identifier = link->requests.identifier};
-        link->peer_changes_keys = false;
         break;
     case CW_TRANSMIT:
         cw_mppe_transmitter_init(&link->transmitter, rekey);

@@ -62,9 +62,6 @@ typedef struct cw_link_requests {
 typedef struct cw_link_answers {
     uint8_t identifiers[CW_RESET_ANSWERS];
     uint8_t count;
-    uint8_t last;      // identifier answered last
-    bool has_last;
-    enum cw_mppe_flush flush; // for the packet after the Reset-Acks
 } cw_link_answers;
 
 struct cw_link {
@@ -89,7 +86,6 @@ struct cw_link {
     cw_mppe_receiver receiver;
     cw_link_doubt doubt;
     cw_link_requests requests;
-    bool peer_changes_keys; // stateful: seen to change the key for FLUSHED packets
 
     // Sending.
     uint32_t next_sequence;
@@ -123,6 +119,6 @@ bool cw_link_probe(cw_link *link, cw_link_output *output, cw_buffer *buffer, cw_
 // True: the frame was one of them and has been dealt with.
 bool cw_link_take_reset(cw_link *link, const uint8_t *frame, size_t length);
 void cw_link_request_reset(cw_link *link);
-void cw_link_recovered(cw_link *link, const cw_mppe_result *result);
+void cw_link_recovered(cw_link *link);
 
 #endif

@@ -79,7 +79,7 @@ static void process_encrypted(cw_link *link, cw_link_output *output, cw_buffer *
         doubt(link, output, result.verdict);
         return;
     }
-    cw_link_recovered(link, &result);
+    cw_link_recovered(link);
     accept_proven(link, output, buffer);
     if (!link->open) { // the keys have moved all the same
         cw_link_drop(link, CW_DROP_NOT_OPEN, buffer, output->pool);

@@ -2,15 +2,9 @@
 
 #include "link_internal.h"
 
-// A repeated identifier means that our Reset-Ack was lost, or what it announced. A Linux receiver has not looked at the FLUSHED packet
-// then, and will change its key once for the next one: that must not have a newer key than the first answer.
+// A repeated identifier means that our Reset-Ack was lost, or that it crossed the request: it is acknowledged again.
 static void take_request(cw_link *link, uint8_t identifier) {
     cw_link_answers *answers = &link->answers;
-    bool repeated = answers->has_last && answers->last == identifier;
-    enum cw_mppe_flush flush = repeated ? CW_MPPE_FLUSH_REPEAT : CW_MPPE_FLUSH_NEW;
-    if (flush > answers->flush) answers->flush = flush;
-    answers->has_last = true;
-    answers->last = identifier;
     if (answers->count > 0 && answers->identifiers[answers->count - 1] == identifier) return;
     if (answers->count == CW_RESET_ANSWERS) { // the oldest one has been asked again, or will be
         for (unsigned n = 1; n < CW_RESET_ANSWERS; n++) answers->identifiers[n - 1] = answers->identifiers[n];
@@ -45,14 +39,9 @@ void cw_link_request_reset(cw_link *link) {
 }
 
 // A packet has proved itself.
-void cw_link_recovered(cw_link *link, const cw_mppe_result *result) {
+void cw_link_recovered(cw_link *link) {
     link->doubt = (cw_link_doubt){0};
     if (link->requests.state != CW_REQUEST_IDLE) link->requests.not_before = link->requests.sent_at + CW_RESET_SPACING;
     link->requests.state = CW_REQUEST_IDLE;
     link->requests.due = false;
-    if (!result->flushed) return;
-    // The peer shows its flavour; it will want ours to be the same. Once it has changed a key, keeping one only means that it repeats
-    // an answer.
-    if (!result->same_key) link->peer_changes_keys = true;
-    link->transmitter.reset_same_key = result->same_key && !link->peer_changes_keys;
 }

@@ -100,10 +100,7 @@ static bool send_answer(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_b
     cw_link_answers *answers = &link->answers;
     if (!send_reset(link, now, peer_call_id, CW_CCP_RESET_ACK, answers->identifiers[0], out, pool)) return false;
     for (unsigned n = 1; n < answers->count; n++) answers->identifiers[n - 1] = answers->identifiers[n];
-    if (--answers->count == 0) {
-        if (!link->transmitter.stateless && answers->flush > link->transmitter.flush) link->transmitter.flush = answers->flush;
-        answers->flush = CW_MPPE_FLUSH_NONE;
-    }
+    if (--answers->count == 0) link->transmitter.flush = true;
     return true;
 }
 

@@ -5,7 +5,7 @@
 
 #include "link_internal.h"
 
-enum { CW_LINK_STATE_MAGIC = 0x4b4c, CW_LINK_STATE_VERSION = 1 };
+enum { CW_LINK_STATE_MAGIC = 0x4b4c, CW_LINK_STATE_VERSION = 2 };
 
 typedef struct walk {
     uint8_t *out;      // writing
@@ -96,12 +96,11 @@ static void receiver(walk *w, cw_mppe_receiver *receiver) {
 static void transmitter(walk *w, cw_mppe_transmitter *transmitter) {
     suite(w, &transmitter->suite);
     boolean(w, &transmitter->stateless);
-    boolean(w, &transmitter->reset_same_key);
     count12(w, &transmitter->next);
     octets(w, transmitter->key, sizeof transmitter->key);
     if (transmitter->stateless || transmitter->suite.bits == 0) return;
     stream(w, &transmitter->stream);
-    transmitter->flush = (enum cw_mppe_flush)choice(w, transmitter->flush, CW_MPPE_FLUSH_NEW);
+    boolean(w, &transmitter->flush);
 }
 
 static void window(walk *w, cw_gre_window *window) {
@@ -129,15 +128,11 @@ static void state(walk *w, cw_link *link) {
     boolean(w, &link->requests.due);
     u8(w, &link->requests.identifier);
     link->requests.sent_at = link->requests.not_before = 0;
-    boolean(w, &link->peer_changes_keys);
     u32(w, &link->next_sequence);
     transmitter(w, &link->transmitter);
     octets(w, link->answers.identifiers, sizeof link->answers.identifiers);
     u8(w, &link->answers.count);
     if (link->answers.count > CW_RESET_ANSWERS) w->failed = true;
-    u8(w, &link->answers.last);
-    boolean(w, &link->answers.has_last);
-    link->answers.flush = (enum cw_mppe_flush)choice(w, link->answers.flush, CW_MPPE_FLUSH_NEW);
 }
 
 size_t cw_link_export(const cw_link *link, uint8_t *out, size_t capacity) {

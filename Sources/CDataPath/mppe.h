@@ -11,7 +11,8 @@
 // - Stateful: the key changes at every count xxFF and the RC4 stream runs on from packet to packet; after a loss only a FLUSHED packet
 //   helps. RFC 3078 and FreeBSD restart the stream with the same key there, Linux changes the key on every FLUSHED packet, and
 //   FLUSHED packets get lost too: so the receiver tries the changes that the count requires, and up to one more for every
-//   Reset-Request that may have been answered.
+//   Reset-Request that may have been answered. The sender spares its peer that: it answers a Reset-Request by skipping to the next
+//   flag packet, where all agree about the key.
 #ifndef CW_MPPE_H
 #define CW_MPPE_H
 
@@ -33,6 +34,7 @@ enum { // ours
     CW_MPPE_AHEAD = 64,
     CW_MPPE_WRAPS = 64,       // how often a count may have wrapped unseen
     CW_MPPE_TRAIL = 4,        // farther keys that are remembered: the next packet's are one step on
+    CW_MPPE_SKIP = 256,       // counts that a sender like ours skips at most for a Reset-Request
     CW_MPPE_OUTSTANDING = 15, // Reset-Requests whose answers may all have been lost
 };
 
@@ -63,15 +65,10 @@ typedef struct cw_mppe_receiver {
 typedef struct cw_mppe_transmitter {
     cw_mppe_suite suite;
     bool stateless;
-    bool reset_same_key; // stateful flavour: a FLUSHED packet restarts the stream with the same key (RFC 3078, FreeBSD)
     uint16_t next;
     uint8_t key[CW_MPPE_KEY_SIZE];
     cw_rc4 stream;
-    enum cw_mppe_flush {
-        CW_MPPE_FLUSH_NONE,
-        CW_MPPE_FLUSH_REPEAT, // the answer to a repeated request: the key of the first answer
-        CW_MPPE_FLUSH_NEW,
-    } flush; // what the next packet has to do for a Reset-Ack that is on its way
+    bool flush; // a Reset-Ack is on its way: the next packet restarts the stream
 } cw_mppe_transmitter;
 
 // What surrounds one received packet.
@@ -96,8 +93,6 @@ typedef enum cw_mppe_verdict {
 typedef struct cw_mppe_result {
     cw_mppe_verdict verdict;
     cw_ppp_header inner; // of the plaintext, if proven
-    bool flushed;        // stateful: a FLUSHED packet away from the flag counts was proven,
-    bool same_key;       // and its key was not changed for it
 } cw_mppe_result;
 
 // False, and the receiver is off: key_bits is not 40, 56 or 128.

@@ -68,12 +68,12 @@ static cw_mppe_result restart_stream(cw_mppe_receiver *receiver, const cw_mppe_c
     uint64_t spent = 0;
     for (uint32_t wraps = 0; wraps <= CW_MPPE_WRAPS && result.verdict == CW_MPPE_UNVERIFIED; wraps++) {
         uint32_t lost = difference + wraps * CW_MPPE_COUNT_SPACE;
-        if (wraps > 0 && lost >= context->gap) break;
+        if (wraps > 0 && lost >= context->gap + receiver->outstanding * CW_MPPE_SKIP) break;
         uint32_t due = flags_between(receiver->next, lost) + (flag ? 1 : 0);
         for (uint32_t target = due > tried ? due : tried; target <= due + extra_limit; target++) {
-            // Near packets are free, or a spent budget would stop the genuine stream at its next flag packet. A trial costs about as
-            // much as a change.
-            uint64_t cost = lost < CW_MPPE_AHEAD ? 0 : target - position + 1;
+            // Near packets are free, or a spent budget would stop the genuine stream at its next flag packet, which may be the answer
+            // to a request of ours. A trial costs about as much as a change.
+            uint64_t cost = lost < CW_MPPE_SKIP ? 0 : target - position + 1;
             if (cost > 0 && !cw_bucket_take(context->budget, cost, context->now)) {
                 result.verdict = CW_MPPE_BUDGET;
                 break;
@@ -84,8 +84,6 @@ static cw_mppe_result restart_stream(cw_mppe_receiver *receiver, const cw_mppe_c
             tried = target + 1;
             if (cw_mppe_try_key(receiver, context, key, cipher, length, &result.inner) < cw_mppe_needed(context, lost)) continue;
             result.verdict = CW_MPPE_PROVEN;
-            result.flushed = flushed && !flag;
-            result.same_key = target == due;
             context->budget->tokens += spent;
             if (!probe) {
                 uint32_t extra = target - due;

@@ -101,15 +101,12 @@ public struct Encryption: Sendable {
     /// 40, 56 or 128.
     public var keyBits: UInt8
     public var stateless: Bool
-    /// Stateful: FLUSHED re-initialises RC4 with the same key (RFC, FreeBSD) rather than a new one (Linux).
-    public var resetKeepsKey: Bool
     /// RFC 3079 section 3.4, 16 bytes; the core derives the session key.
     public var startKey: [UInt8]
-    public init(keyBits: UInt8, stateless: Bool, startKey: [UInt8], resetKeepsKey: Bool = false) {
+    public init(keyBits: UInt8, stateless: Bool, startKey: [UInt8]) {
         self.keyBits = keyBits
         self.stateless = stateless
         self.startKey = startKey
-        self.resetKeepsKey = resetKeepsKey
     }
 }
 

@@ -164,7 +164,6 @@ extension Command {
             if let encryption {
                 native.rekey.key_bits = encryption.keyBits
                 native.rekey.flags = encryption.stateless ? UInt32(CW_MPPE_STATELESS) : 0
-                if encryption.resetKeepsKey { native.rekey.flags |= UInt32(CW_MPPE_RESET_SAME_KEY) }
                 withUnsafeMutableBytes(of: &native.rekey.start_key) { $0.copyBytes(from: encryption.startKey.prefix($0.count)) }
             }
         case .bind(let binding):

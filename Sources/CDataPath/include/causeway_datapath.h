@@ -167,7 +167,6 @@ typedef enum CW_CLOSED_ENUM cw_direction { CW_RECEIVE = 0, CW_TRANSMIT = 1 } cw_
 
 enum { // cw_rekey.flags
     CW_MPPE_STATELESS = 1u << 0,
-    CW_MPPE_RESET_SAME_KEY = 1u << 1, // stateful: start with the RFC/FreeBSD flavour (FLUSHED re-initialises RC4 with the same key)
 };
 
 typedef struct cw_rekey {
