@@ -11,6 +11,8 @@ public struct Engine: ~Copyable, Sendable {
     private var backlog: [Command] = []
     private var backlogStart = 0
 
+    /// How many of the host's own addresses users can be kept off.
+    public static let mostLocalAddresses = Int(CW_MAX_LOCAL_ADDRESSES)
     /// How many events one `poll` takes at most.
     public static let pollBatch = 64
 

@@ -7,7 +7,8 @@ import ServiceLifecycle
 
 /// What the control socket can ask of the running gateway.
 protocol Operations: Sendable {
-    func status() async -> StatusView
+    /// nil while the gateway starts or stops.
+    func status() async -> StatusView?
     func sessions() async -> [SessionView]
     func tunnels() async -> [TunnelView]
     func disconnect(session id: UInt64) async -> Bool
@@ -31,7 +32,12 @@ struct ControlAPI {
         let router = Router()
         router.addMiddleware { ErrorsInWords() }
         let v1 = router.group("v1")
-        v1.get("status") { _, _ in try Self.json(await operations.status()) }
+        v1.get("status") { _, _ in
+            guard let status = await operations.status() else {
+                throw HTTPError(.serviceUnavailable, message: "the gateway is starting or stopping")
+            }
+            return try Self.json(status)
+        }
         v1.get("tunnels") { _, _ in try Self.json(await operations.tunnels()) }
         v1.get("sessions") { request, _ in
             let user = request.uri.queryParameters["user"].map(String.init)

@@ -35,14 +35,21 @@ public actor GatewayService: Service, Operations {
     private var controller: SessionController?
     private var listeners: [PPTPListener] = []
     private var monitor: HostMonitor?
+    private let threshold: LogThreshold
+    private var instanceLock: CInt?
+    /// The control socket is bound by us.
+    private var ownsSocket = false
     private let failures: AsyncStream<GatewayError>
     private let failed: AsyncStream<GatewayError>.Continuation
 
-    public init(configuration: CausewayConfiguration, path: String, version: String, logger: Logger) throws {
+    public init(
+        configuration: CausewayConfiguration, path: String, version: String, logger: Logger, threshold: LogThreshold
+    ) throws {
         self.configuration = configuration
         configurationPath = path
         self.version = version
         self.logger = logger
+        self.threshold = threshold
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         authenticator = LocalAuthenticator(directory: configuration.users, limits: configuration.loginLimits)
         tunnelManager = try TunnelManager(configuration: configuration, logger: logger)
@@ -50,25 +57,18 @@ public actor GatewayService: Service, Operations {
     }
 
     /// Runs the gateway until SIGTERM or SIGINT (or a failure that it cannot live with), then takes everything down.
-    public static func serve(configuration: CausewayConfiguration, path: String, version: String, logger: Logger) async throws {
-        let gateway = try GatewayService(configuration: configuration, path: path, version: version, logger: logger)
-        do {
-            try await gateway.start()
-        } catch {
-            await gateway.stop()
-            throw error
-        }
-        let api = Application(
-            router: ControlAPI.router(gateway),
-            configuration: .init(address: .unixDomainSocket(path: configuration.controlSocket), serverName: "causeway"),
-            onServerRunning: { _ in await gateway.ready() }, logger: logger.quieter)
+    public static func serve(
+        configuration: CausewayConfiguration, path: String, version: String, logger: Logger, threshold: LogThreshold
+    ) async throws {
+        let gateway = try GatewayService(
+            configuration: configuration, path: path, version: version, logger: logger, threshold: threshold)
+        // Everything is made inside the group, so that a signal during the start is waited for and nothing is left behind.
         let services = ServiceGroup(
             configuration: .init(
                 services: [
                     .init(
                         service: gateway, successTerminationBehavior: .gracefullyShutdownGroup,
                         failureTerminationBehavior: .gracefullyShutdownGroup),
-                    .init(service: api, failureTerminationBehavior: .gracefullyShutdownGroup),
                     .init(service: ReloadOnHangup(gateway: gateway)),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: logger.quieter))
@@ -78,6 +78,12 @@ public actor GatewayService: Service, Operations {
     // MARK: Start
 
     private func start() async throws {
+        guard let held = UnixSocket.holdInstance(configuration.instance) else {
+            throw GatewayError(
+                "a gateway with instance \"\(configuration.instance)\" is running already on this host: stop it first, or give this one another instance"
+            )
+        }
+        instanceLock = held
         try removeStaleSocket()
         try await tunnelManager.start()
         let engine = try Engine(configuration.engine)
@@ -87,16 +93,21 @@ public actor GatewayService: Service, Operations {
         self.controller = controller
         let monitor = try HostMonitor()
         self.monitor = monitor
-        try await tunnelManager.route(configuration)
+        try await tunnelManager.route(configuration, live: [:])
         await controller.onFailure { [failed] in failed.yield($0) }
         try await controller.start()
         await controller.setLocalAddresses(try localAddresses())
         for state in await tunnelManager.states() { await controller.setTunnel(state.index, mtu: state.mtu, up: state.up) }
-        let sockets = Privileges.adoptedSockets()
+        var sockets = Privileges.adoptedSockets()
         for listener in configuration.listeners {
-            let descriptor = sockets[Endpoint(listener.address, listener.port)]
+            let endpoint = Endpoint(listener.address, listener.port)
+            let descriptor = sockets.removeValue(forKey: endpoint)
             listeners.append(try await PPTPListener.open(listener, descriptor: descriptor, controller: controller, group: group))
-            logger.info("listening on TCP \(Endpoint(listener.address, listener.port)) for tunnel \"\(listener.tunnel)\"")
+            logger.info("listening on TCP \(endpoint) for tunnel \"\(listener.tunnel)\"")
+        }
+        for (endpoint, descriptor) in sockets {
+            logger.warning("the socket for TCP \(endpoint) that was handed over is in no [[listen]] table; closed")
+            close(descriptor)
         }
     }
 
@@ -105,17 +116,23 @@ public actor GatewayService: Service, Operations {
         let path = configuration.controlSocket
         guard access(path, F_OK) == 0 else { return }
         if UnixSocket.isAnswered(path) {
-            throw GatewayError("a gateway is running already on \(path): stop it first, or give this one another control.socket and instance")
+            throw GatewayError("a gateway is running already on \(path): stop it first, or give this one another control.socket")
         }
         guard unlink(path) == 0 else { throw GatewayError("cannot remove the stale socket \(path): \(String(cString: strerror(errno)))") }
     }
 
     /// The host's own addresses, and our end of every link: users do not reach the gateway.
     private func localAddresses() throws -> [IPAddress] {
-        Array(try HostMonitor.addresses().union(configuration.pools.map(\.gateway)))
+        let addresses = try HostMonitor.addresses().union(configuration.pools.map(\.gateway))
+        guard addresses.count <= Engine.mostLocalAddresses else {
+            throw GatewayError(
+                "this host has \(addresses.count) addresses and broadcast addresses; the data path can keep users off \(Engine.mostLocalAddresses)")
+        }
+        return Array(addresses)
     }
 
     private func ready() {
+        ownsSocket = true
         chmod(configuration.controlSocket, 0o600)
         logger.info("ready: \(configuration.listeners.count) listening addresses, control socket \(configuration.controlSocket)")
         notification.ready("Serving")
@@ -124,53 +141,83 @@ public actor GatewayService: Service, Operations {
     // MARK: Run
 
     public func run() async throws {
-        var failure: GatewayError?
-        await withTaskGroup(of: GatewayError?.self) { group in
+        do {
+            try await start()
+        } catch {
+            await stop()
+            throw error
+        }
+        let watchers = [Task { await self.watchHost() }, Task { await self.superviseTunnels() }]
+        let api = Application(
+            router: ControlAPI.router(self),
+            configuration: .init(address: .unixDomainSocket(path: configuration.controlSocket), serverName: "causeway"),
+            onServerRunning: { _ in await self.ready() }, logger: logger.quieter)
+        var failure: (any Error)?
+        await withTaskGroup(of: (any Error)?.self) { group in
+            // Ends by itself when the group shuts down.
+            group.addTask { await Self.caught { try await api.run() } }
             group.addTask {
                 try? await gracefulShutdown()
                 return nil
             }
             group.addTask { [failures] in await failures.first { _ in true } }
-            group.addTask {
-                await self.watchHost()
-                return nil
-            }
-            group.addTask {
-                await self.superviseTunnels()
-                return nil
-            }
-            // The watchers end with the gateway only; whichever of the first two ends first decides.
             failure = await group.next() ?? nil
             group.cancelAll()
-            monitor?.stop()
-            failed.finish()
         }
         notification.stopping()
-        await stop()
+        await controller?.shutdown()
+        monitor?.stop()
+        for watcher in watchers { watcher.cancel() }
+        for watcher in watchers { await watcher.value }
+        let leftovers = await stop()
         if let failure { throw failure }
+        if !leftovers.isEmpty { throw GatewayError("not everything could be removed: " + leftovers.joined(separator: "; ")) }
     }
 
+    private static func caught(_ body: @Sendable () async throws -> Void) async -> (any Error)? {
+        do {
+            try await body()
+            return nil
+        } catch is CancellationError {
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    /// Follows the host's interfaces and addresses, and rules of ours that somebody takes away: every one of these could open a way out.
     private func watchHost() async {
-        guard let monitor, let controller else { return }
+        guard let monitor else { return }
         for await event in monitor.events {
+            guard let controller else { return }
             switch event {
-            case .addressAdded, .addressRemoved, .overrun:
-                if let addresses = try? localAddresses() { await controller.setLocalAddresses(addresses) }
-            case .linkChanged(let link): await tunnelManager.linkChanged(link.name, up: link.isUp)
-            case .linkRemoved(let link): await tunnelManager.linkChanged(link.name, up: false)
+            case .linkChanged(let link): await tunnelManager.linkChanged(link.name, up: link.isUp, live: await controller.livePrefixes())
+            case .linkRemoved(let link): await tunnelManager.linkChanged(link.name, up: false, live: await controller.livePrefixes())
+            case .ruleRemoved, .routeRemoved: await tunnelManager.restoreRouting(live: await controller.livePrefixes())
+            case .addressAdded, .addressRemoved: await followAddresses(controller)
+            case .overrun:
+                await tunnelManager.restoreRouting(live: await controller.livePrefixes())
+                await followAddresses(controller)
             }
             await reportTunnels()
         }
-        await untilCancelled()
+    }
+
+    private func followAddresses(_ controller: SessionController) async {
+        do {
+            await controller.setLocalAddresses(try localAddresses())
+        } catch {
+            logger.error("\(error); the data path keeps the addresses that it knows")
+        }
     }
 
     private func superviseTunnels() async {
         while !Task.isCancelled {
-            try? await Task.sleep(for: .seconds(5))
-            guard !Task.isCancelled else { return }
             await tunnelManager.maintain()
+            if let controller { await tunnelManager.restoreRouting(live: await controller.livePrefixes()) }
             await reportTunnels()
             await controller?.giveBackMemory()
+            try? await Task.sleep(for: .seconds(5))
         }
     }
 
@@ -179,13 +226,11 @@ public actor GatewayService: Service, Operations {
         for state in await tunnelManager.changedStates() { await controller.setTunnel(state.index, mtu: state.mtu, up: state.up) }
     }
 
-    private func untilCancelled() async {
-        while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
-    }
-
     // MARK: Stop
 
-    private func stop() async {
+    /// Takes everything down that was made. Returns what could not be removed.
+    @discardableResult
+    private func stop() async -> [String] {
         for listener in listeners { try? await listener.channel.close() }
         listeners = []
         if let controller {
@@ -194,18 +239,23 @@ public actor GatewayService: Service, Operations {
         }
         controller = nil
         monitor?.stop()
-        await tunnelManager.removeInterfaces()
-        await tunnelManager.removeRouting()
+        var leftovers = await tunnelManager.removeInterfaces()
+        leftovers += await tunnelManager.removeRouting()
         try? await group.shutdownGracefully()
-        unlink(configuration.controlSocket)
-        logger.info("stopped; nothing is left behind")
+        // The socket of another gateway is not ours to remove.
+        if ownsSocket { unlink(configuration.controlSocket) }
+        if let instanceLock { close(instanceLock) }
+        instanceLock = nil
+        for leftover in leftovers { logger.error("\(leftover)") }
+        logger.info(leftovers.isEmpty ? "stopped; nothing is left behind" : "stopped; not everything could be removed")
+        return leftovers
     }
 
     // MARK: Operations
 
-    func status() async -> StatusView {
+    func status() async -> StatusView? {
         let tunnels = await tunnelManager.views()
-        return await controller!.status(version: version, tunnels: tunnels)
+        return await controller?.status(version: version, tunnels: tunnels)
     }
     func sessions() async -> [SessionView] { await controller?.list() ?? [] }
     func tunnels() async -> [TunnelView] { await tunnelManager.views() }
@@ -214,6 +264,7 @@ public actor GatewayService: Service, Operations {
 
     /// Reads the configuration again and takes what can change without dropping a session. An error changes nothing.
     func reload() async throws -> ReloadView {
+        guard let controller else { throw GatewayError("the gateway is starting or stopping; try again") }
         notification.reloading()
         defer { notification.ready("Serving") }
         let read: CausewayConfiguration
@@ -226,7 +277,7 @@ public actor GatewayService: Service, Operations {
         let diff = CausewayConfiguration.diff(configuration, read)
         let new = read.keepingStartOnly(of: configuration)
         do {
-            try await tunnelManager.apply(new)
+            try await tunnelManager.apply(new, live: await controller.livePrefixes())
         } catch {
             logger.error("reload: \(error)")
             throw error
@@ -234,8 +285,9 @@ public actor GatewayService: Service, Operations {
         configuration = new
         authenticator.replace(directory: new.users)
         authenticator.replace(limits: new.loginLimits)
-        await controller?.adopt(new)
-        if let addresses = try? localAddresses() { await controller?.setLocalAddresses(addresses) }
+        threshold.level = LogThreshold(new).level
+        await controller.adopt(new)
+        await followAddresses(controller)
         await reportTunnels()
         logger.notice("reloaded: \(diff.live.isEmpty ? "nothing has changed" : "in force now: " + diff.live.joined(separator: ", "))")
         if !diff.needsRestart.isEmpty { logger.warning("waits for a restart: \(diff.needsRestart.joined(separator: ", "))") }
@@ -279,8 +331,12 @@ extension CausewayConfiguration {
         new.dataPath = path
         new.dataPath.allowAddressChange = dataPath.allowAddressChange
         // Same sockets; where their users go may have changed.
+        // A tunnel that does not run yet cannot take anybody.
         new.listeners = running.listeners.map { old in
-            listeners.first { $0.address == old.address && $0.port == old.port } ?? old
+            guard let changed = listeners.first(where: { $0.address == old.address && $0.port == old.port }),
+                running.tunnel(named: changed.tunnel) != nil
+            else { return old }
+            return changed
         }
         new.tunnels = running.tunnels.map { old in
             guard var changed = tunnel(named: old.name) else { return old }

@@ -28,9 +28,17 @@ final class HostMonitor: Sendable {
 
     func stop() { source.cancel() }
 
-    /// Every address of this host now.
+    /// Every address on which this host listens now: its own, and the broadcast address of each network that it is in.
     static func addresses() throws -> Set<IPAddress> {
-        Set(try NetlinkSocket(.route).addresses().map(\.address))
+        var found: Set<IPAddress> = []
+        for entry in try NetlinkSocket(.route).addresses() {
+            found.insert(entry.address)
+            guard entry.address.family == .v4, entry.prefixLength <= 30,
+                let network = IPPrefix(containing: entry.address, length: entry.prefixLength)
+            else { continue }
+            found.formUnion([network.first, network.last])
+        }
+        return found
     }
 }
 

@@ -45,6 +45,8 @@ struct LegacySession {
     var mtu: UInt16?
     var receiveEncryption: MPPEParameters?
     var transmitEncryption: MPPEParameters?
+    /// Ended by the gateway (shutdown, administrator, replaced), not by the line: the client is told so (RFC 2637 section 2.13).
+    var isEndedByUs = false
     /// The PPTP side knows that the call is over: no more notice is due.
     var callIsOver = false
 

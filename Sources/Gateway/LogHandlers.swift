@@ -1,14 +1,53 @@
 import Foundation
 import Logging
 import Settings
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
+/// The level that log lines need, changed by a reload while loggers are in use everywhere.
+public final class LogThreshold: Sendable {
+    private let value: Mutex<Logger.Level>
+
+    public init(_ level: Logger.Level) { value = Mutex(level) }
+    public convenience init(_ configuration: CausewayConfiguration) {
+        self.init(Logger.Level(rawValue: configuration.logLevel.rawValue) ?? .info)
+    }
+
+    public var level: Logger.Level {
+        get { value.withLock { $0 } }
+        set { value.withLock { $0 = newValue } }
+    }
+}
 
 /// Entries on standard error: for people (with the time, or with systemd's priority prefix under the journal, see
 /// sd-daemon(3)), or one JSON object.
 struct LineLogHandler: LogHandler {
-    var logLevel: Logger.Level
+    /// Set on one logger only: overrules the threshold that all share.
+    private var ownLevel: Logger.Level?
+    private let threshold: LogThreshold
     var metadata: Logger.Metadata = [:]
     let format: CausewayConfiguration.LogFormat
     let underJournal: Bool
+
+    init(threshold: LogThreshold, format: CausewayConfiguration.LogFormat, underJournal: Bool) {
+        self.threshold = threshold
+        self.format = format
+        self.underJournal = underJournal
+    }
+
+    init(logLevel: Logger.Level, format: CausewayConfiguration.LogFormat, underJournal: Bool) {
+        self.init(threshold: LogThreshold(logLevel), format: format, underJournal: underJournal)
+    }
+
+    var logLevel: Logger.Level {
+        get { ownLevel ?? threshold.level }
+        set { ownLevel = newValue }
+    }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -16,7 +55,12 @@ struct LineLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        FileHandle.standardError.write(Data(text(event.level, "\(event.message)", at: Date()).utf8))
+        var message = "\(event.message)"
+        let facts = metadata.merging(event.metadata ?? [:]) { $1 }
+        if !facts.isEmpty { message += " (" + facts.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }.joined(separator: ", ") + ")" }
+        let line = Array(text(event.level, message, at: Date()).utf8)
+        // Nobody reads standard error any more, or the disk is full: that must not end the gateway.
+        _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress!, $0.count) }
     }
 
     /// The journal reads a priority from each line, so a message of several lines repeats it; for people they are indented.
@@ -51,11 +95,10 @@ extension Logger.Level {
 
 extension CausewayConfiguration {
     /// A logger as the configuration wants it.
-    public func makeLogger() -> Logger {
-        let level = Logger.Level(rawValue: logLevel.rawValue) ?? .info
+    public func makeLogger(_ threshold: LogThreshold) -> Logger {
         let underJournal = ProcessInfo.processInfo.environment["JOURNAL_STREAM"] != nil
         return Logger(label: "causeway") { [logFormat] _ in
-            LineLogHandler(logLevel: level, format: logFormat, underJournal: underJournal)
+            LineLogHandler(threshold: threshold, format: logFormat, underJournal: underJournal)
         }
     }
 }

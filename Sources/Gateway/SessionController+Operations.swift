@@ -34,7 +34,7 @@ extension SessionController {
             instructionSet: engine?.instructionSet ?? "", controlConnections: connections.count, sessions: sessions.count,
             openSessions: sessions.values.count { $0.phase == .open }, endedSessions: endedSessions, failedLogins: failedLogins,
             control: Dictionary(uniqueKeysWithValues: controlCounts.map { ($0.rawValue, $1) }),
-            refused: Dictionary(uniqueKeysWithValues: refusedConnections.map { ($0.rawValue, $1) }), drops: engine?.totals().drops ?? [:],
+            refused: refusedByLimit, drops: engine?.totals().drops ?? [:],
             tunnels: tunnels)
     }
 
@@ -50,6 +50,14 @@ extension SessionController {
         let ids = sessions.values.filter { $0.user == user && $0.phase != .ending }.map(\.id).sorted()
         for id in ids { end(id, because: "disconnected by the administrator") }
         return ids
+    }
+
+    /// The inner prefixes of open sessions, by tunnel: they stay routed whatever a reload has changed.
+    public func livePrefixes() -> [String: [IPPrefix]] {
+        sessions.values.reduce(into: [:]) { live, session in
+            guard let assignment = session.assignment, session.phase != .ending else { return }
+            live[assignment.tunnel, default: []] += assignment.prefixes
+        }
     }
 
     // MARK: From the tunnel side

@@ -80,7 +80,12 @@ extension SessionController {
     }
 
     private func judged(_ result: AuthenticationResult, _ presented: String, identifier: UInt8, session id: UInt64) {
-        guard let session = sessions[id] else { return }
+        guard let session = sessions[id], session.phase != .ending else { return }
+        // A verdict that comes too late (the link is closing, or has been renegotiated) is handed over for the link's own count of
+        // questions and changes nothing else: above all it must not replace the user's good session.
+        guard session.ppp.awaitsVerdict else {
+            return step(id) { $0.authenticated(identifier: identifier, .reject(code: 691, retry: false, message: ""), now: .now) }
+        }
         switch result {
         case .reject(let rejection):
             logger.notice(
@@ -217,6 +222,7 @@ extension SessionController {
 
     /// Ends a session from our side, in order: LCP Terminate, then Call-Disconnect-Notify.
     func end(_ id: UInt64, because text: String) {
+        sessions[id]?.isEndedByUs = true
         step(id) { $0.close(reason: .administrative(text), now: .now) }
     }
 
@@ -232,7 +238,8 @@ extension SessionController {
         submit(Command(id, .close))
         connections[session.connection]?.sessions[session.call] = nil
         if !session.callIsOver {
-            perform(session.connection) { $0.closeCall(session.call, isShuttingDown ? .adminShutdown : .lostCarrier, now: .now) }
+            let clearing: ServerConnection.Clearing = session.isEndedByUs ? .adminShutdown : .lostCarrier
+            perform(session.connection) { $0.closeCall(session.call, clearing, now: .now) }
         }
         logger.info("\(session.label): ended after \(Int(session.started.duration(to: .now).seconds)) s: \(text)")
     }

@@ -15,12 +15,7 @@ extension SessionController {
         let now = ContinuousClock.now
         switch limits.admitConnection(from: remote, now: now) {
         case .failure(let refusal):
-            let count = refusedConnections[refusal, default: 0] + 1
-            refusedConnections[refusal] = count
-            // An attacker must not fill the log: the first one, then each power of two.
-            if count & (count - 1) == 0 {
-                logger.warning("connection from \(remote) refused: limit \(refusal.rawValue) reached (\(count) times so far)")
-            }
+            refused("connection", refusal.rawValue, from: remote)
             return nil
         case .success(let ticket):
             let id = ConnectionID(number: nextConnection)
@@ -31,6 +26,15 @@ extension SessionController {
             armTimer(of: id)
             logger.debug("control connection \(id.number) from \(remote)")
             return id
+        }
+    }
+
+    /// Counts what a limit refused. An attacker must not fill the log: the first one is logged, then each power of two.
+    private func refused(_ what: String, _ limit: String, from remote: IPAddress) {
+        let count = refusedByLimit[limit, default: 0] + 1
+        refusedByLimit[limit] = count
+        if count & (count - 1) == 0 {
+            logger.warning("\(what) from \(remote) refused: limit \(limit) reached (\(count) times so far)")
         }
     }
 
@@ -100,25 +104,25 @@ extension SessionController {
     private func open(_ call: CallHandle, _ request: OutgoingCallRequest, on id: ConnectionID) {
         guard let connection = connections[id] else { return }
         let now = ContinuousClock.now
-        func refuse(_ why: String, _ refusal: ServerConnection.Refusal) {
-            logger.warning("call from \(connection.remote) refused: \(why)")
+        func refuse(_ limit: String, _ refusal: ServerConnection.Refusal) {
+            refused("call", limit, from: connection.remote)
             perform(id) { $0.refuseCall(call, refusal, now: now) }
         }
-        guard !isShuttingDown else { return refuse("the gateway is shutting down", .doNotAccept) }
+        guard !isShuttingDown else { return refuse("shutting-down", .doNotAccept) }
         guard sessions.count < configuration.dataPath.maxSessions + 128 else {
-            return refuse("data-path.max-sessions (\(configuration.dataPath.maxSessions)) reached", .error(.noResource))
+            return refuse("data-path.max-sessions", .error(.noResource))
         }
         switch limits.admitCall(on: connection.ticket) {
         case .failure(let refusal):
-            refuse("limit \(refusal.rawValue) reached", .error(.noResource))
+            refuse(refusal.rawValue, .error(.noResource))
         case .success(let ticket):
             guard let callID = callIDs.allocate(now: now) else {
                 limits.callClosed(ticket)
-                return refuse("no call ID is free", .error(.noResource))
+                return refuse("call-ids", .error(.noResource))
             }
             let session = LegacySession(
                 id: nextSession, connection: id, call: call, ticket: ticket, callID: callID, peerCallID: request.callID,
-                listener: connection.listener, clientAddress: connection.remote, localAddress: connection.local,
+                listener: listener(of: connection), clientAddress: connection.remote, localAddress: connection.local,
                 identity: connection.state.peer, startedAt: Date(), started: now, ppp: PPPSession(configuration: configuration.link),
                 flags: initialFlags)
             nextSession += 1
@@ -136,6 +140,12 @@ extension SessionController {
             logger.info("call from \(connection.remote) accepted: session \(session.id), call IDs \(callID) (ours) and \(request.callID)")
             step(session.id) { $0.start(now: now) }
         }
+    }
+
+    /// The socket is the same since the start; where its users go may have changed.
+    private func listener(of connection: ControlConnection) -> CausewayConfiguration.Listener {
+        configuration.listeners.first { $0.address == connection.listener.address && $0.port == connection.listener.port }
+            ?? connection.listener
     }
 
     private var initialFlags: SessionFlags {

@@ -38,7 +38,8 @@ public actor SessionController {
     var nextSession: UInt64 = 1
     var isShuttingDown = false
     var controlCounts: [ControlCount: UInt64] = [:]
-    var refusedConnections: [AdmissionLimits.Refusal: UInt64] = [:]
+    /// Connections and calls that a limit refused, by the limit's name.
+    var refusedByLimit: [String: UInt64] = [:]
     var endedSessions: UInt64 = 0
     var failedLogins: UInt64 = 0
     var flushTimer: Scheduled<Void>?

@@ -54,7 +54,7 @@ public struct StatusView: Codable, Sendable, Equatable {
     public var failedLogins: UInt64
     /// What happened on control connections, by kind.
     public var control: [String: UInt64]
-    /// Refused connections by limit.
+    /// Refused connections and calls by limit.
     public var refused: [String: UInt64]
     /// Packets that belong to no session, by cause.
     public var drops: [String: UInt64]

@@ -37,6 +37,7 @@ actor TunnelManager {
     private var routing: PolicyRouting?
     private var routed: CausewayConfiguration?
     private var warned: Set<String> = []
+    private var routingProblem: String?
     /// Whether each interface of ours was up when its last event came.
     private var wasUp: [String: Bool] = [:]
 
@@ -63,7 +64,7 @@ actor TunnelManager {
                 tracker: EndpointTracker(configuration.peers))
             entry.interfaceIndex = try await backend.create()
             tunnels[tunnel.name] = entry
-            await resolveNames(of: tunnel.name)
+            // Names are looked up once everything stands (`maintain`): a name server that is silent must not keep the gateway down.
             _ = try await backend.apply(configuration, endpoints: tunnels[tunnel.name]!.tracker.endpoints)
             logger.info("tunnel \"\(tunnel.name)\": \(tunnel.interface) (\(kind)), public key \(configuration.privateKey.publicKey)")
         }
@@ -85,7 +86,8 @@ actor TunnelManager {
     }
 
     /// Rules, tables and interface switches that confine users' packets. The TUN must exist.
-    func route(_ configuration: CausewayConfiguration) throws {
+    /// - Parameter live: prefixes of open sessions by tunnel; they stay routed even if the configuration does not have them any more.
+    func route(_ configuration: CausewayConfiguration, live: [String: [IPPrefix]]) throws {
         let socket = try NetlinkSocket(.route)
         let tun = configuration.dataPath.interface
         guard let link = try socket.link(named: tun) else { throw GatewayError("the TUN interface \(tun) is gone: restart the gateway") }
@@ -97,11 +99,12 @@ actor TunnelManager {
             tunnels: configuration.tunnels.map { tunnel in
                 PolicyRouting.Tunnel(
                     interfaceName: tunnel.interface, interfaceIndex: tunnels[tunnel.name]?.interfaceIndex ?? 0, table: tunnel.table,
-                    prefixes: configuration.innerPrefixes(ofTunnel: tunnel.name))
+                    prefixes: configuration.innerPrefixes(ofTunnel: tunnel.name) + (live[tunnel.name] ?? []))
             }, returnTable: configuration.dataPath.returnTable, basePriority: configuration.dataPath.rulePriority)
-        let change = try routing.apply(socket)
+        // Set first: what a failure half way has made is removed at the end all the same.
         self.routing = routing
         routed = configuration
+        let change = try routing.apply(socket)
         for warning in change.warnings where !warned.contains(warning) {
             logger.warning("policy routing: \(warning)")
             warned.insert(warning)
@@ -113,10 +116,22 @@ actor TunnelManager {
 
     /// An interface appeared, went, or changed. The kernel drops the routes of one that goes down; when it is back they are set again.
     /// (Only a change between up and down counts: applying the rules is itself a link event.)
-    func linkChanged(_ name: String, up: Bool) {
+    func linkChanged(_ name: String, up: Bool, live: [String: [IPPrefix]]) {
         guard let routed, name == routed.dataPath.interface || routed.tunnels.contains(where: { $0.interface == name }) else { return }
         guard wasUp.updateValue(up, forKey: name) != up else { return }
-        do { try route(routed) } catch { logger.error("policy routing: \(error)") }
+        restoreRouting(live: live)
+    }
+
+    /// Sets whatever rule or route of ours is missing, and removes what is not needed any more.
+    func restoreRouting(live: [String: [IPPrefix]]) {
+        guard let routed else { return }
+        do {
+            try route(routed, live: live)
+            routingProblem = nil
+        } catch {
+            if routingProblem != "\(error)" { logger.error("policy routing: \(error)") }
+            routingProblem = "\(error)"
+        }
     }
 
     /// Makes an interface anew that somebody deleted.
@@ -132,14 +147,13 @@ actor TunnelManager {
             try await tunnel.backend.remove()
             tunnels[name]?.interfaceIndex = try await tunnel.backend.create()
             _ = try await tunnel.backend.apply(tunnel.configuration, endpoints: tunnel.tracker.endpoints)
-            if let routed { try route(routed) }
         } catch {
             logger.error("tunnel \"\(name)\" cannot be made again: \(error)")
         }
     }
 
     /// Takes a changed configuration: peers, keys, addresses and the prefixes that may enter each tunnel.
-    func apply(_ configuration: CausewayConfiguration) async throws {
+    func apply(_ configuration: CausewayConfiguration, live: [String: [IPPrefix]]) async throws {
         // Read and checked as a whole before the first change.
         let wanted = try Dictionary(uniqueKeysWithValues: configuration.tunnels.map { ($0.name, try $0.wireGuard()) })
         for wanted in wanted.values { try wanted.validate() }
@@ -148,27 +162,38 @@ actor TunnelManager {
             tunnels[name]!.configuration = wanted
             tunnels[name]!.tracker.update(wanted.peers)
             await resolveNames(of: name)
-            let change = try await tunnels[name]!.backend.apply(wanted, endpoints: tunnels[name]!.tracker.endpoints)
+            guard let tunnel = tunnels[name] else { continue }
+            let change = try await tunnel.backend.apply(wanted, endpoints: tunnel.tracker.endpoints)
             if !change.isEmpty {
                 logger.info(
                     "tunnel \"\(name)\": \(change.peersAdded) peers added, \(change.peersChanged) changed, \(change.peersRemoved) removed")
             }
         }
-        try route(configuration)
+        try route(configuration, live: live)
     }
 
     /// The first half of the end: no packet leaves any more, the rules still stand.
-    func removeInterfaces() async {
+    func removeInterfaces() async -> [String] {
+        var leftovers: [String] = []
         for (name, tunnel) in tunnels {
-            do { try await tunnel.backend.remove() } catch { logger.error("cannot remove tunnel \"\(name)\": \(error)") }
+            do { try await tunnel.backend.remove() } catch { leftovers.append("tunnel \"\(name)\" cannot be removed: \(error)") }
         }
         tunnels = [:]
+        return leftovers
     }
 
     /// The second half, once the TUN is gone too: nothing is left that the rules could guard.
-    func removeRouting() {
-        do { try routing?.remove(NetlinkSocket(.route)) } catch { logger.error("cannot remove the routing rules: \(error)") }
-        routing = nil
+    func removeRouting() -> [String] {
+        defer {
+            routing = nil
+            routed = nil
+        }
+        do {
+            try routing?.remove(NetlinkSocket(.route))
+            return []
+        } catch {
+            return ["the policy rules cannot be removed: \(error)"]
+        }
     }
 
     // MARK: Watching
@@ -227,13 +252,18 @@ actor TunnelManager {
 
     private func readState(of name: String) async {
         guard let tunnel = tunnels[name] else { return }
-        var up = false
+        // A question that fails (no descriptor left, a device too busy to answer) says nothing about the tunnel: it stays as it was.
+        var up = tunnel.reported?.up ?? false
         var problem: String?
         do {
             switch try await tunnel.backend.status().health {
             case .running: up = true
-            case .restarting(let reason, let attempt): problem = "the device ended (\(reason)); start \(attempt)"
-            case .broken(let reason): problem = reason
+            case .restarting(let reason, let attempt):
+                up = false
+                problem = "the device ended (\(reason)); start \(attempt)"
+            case .broken(let reason):
+                up = false
+                problem = reason
             }
         } catch {
             problem = "\(error)"

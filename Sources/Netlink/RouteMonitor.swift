@@ -13,6 +13,9 @@ public enum RouteEvent: Equatable, Sendable {
     case linkRemoved(Link)
     case addressAdded(InterfaceAddress)
     case addressRemoved(InterfaceAddress)
+    /// A policy rule or a route that carries our mark is gone: we took it away, or somebody else did, or its interface went.
+    case ruleRemoved(Rule)
+    case routeRemoved(Route)
     /// Notifications were lost (the socket's buffer was full): read everything again.
     case overrun
 
@@ -24,6 +27,11 @@ public enum RouteEvent: Equatable, Sendable {
             case RouteMessageType.deleteLink: try Link(message).map { .linkRemoved($0) }
             case RouteMessageType.newAddress: try InterfaceAddress(message).map { .addressAdded($0) }
             case RouteMessageType.deleteAddress: try InterfaceAddress(message).map { .addressRemoved($0) }
+            case RouteMessageType.deleteRule:
+                // Others' rules and routes may be of kinds that we do not read: they are not our concern.
+                (try? Rule(message)).flatMap { $0.origin == RouteOrigin.causeway ? .ruleRemoved($0) : nil }
+            case RouteMessageType.deleteRoute:
+                (try? Route(message)).flatMap { $0.origin == RouteOrigin.causeway ? .routeRemoved($0) : nil }
             default: nil
             }
         }
@@ -36,8 +44,8 @@ public final class RouteMonitor {
     private let handle: OpaquePointer
     private let buffer: UnsafeMutableRawBufferPointer
 
-    /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
-    private static let groups: UInt32 = 0x1 | 0x10 | 0x100
+    /// RTMGRP_LINK; RTMGRP_IPV4_IFADDR, _ROUTE, _RULE; RTMGRP_IPV6_IFADDR, _ROUTE, and RTNLGRP_IPV6_RULE (group 19).
+    private static let groups: UInt32 = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
 
     public var descriptor: Int32 { mnl_socket_get_fd(handle) }
 

@@ -36,6 +36,9 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         umask(0o077)
+        // A reader of our log that goes away, or a reload that comes too early, must not end the gateway.
+        signal(SIGPIPE, SIG_IGN)
+        signal(SIGHUP, SIG_IGN)
         _ = clinux_raise_descriptor_limit()
         let configuration = try file.load()
         do {
@@ -44,7 +47,8 @@ struct Serve: AsyncParsableCommand {
             printError("\(error)")
             throw ExitCode.unavailable
         }
-        let logger = configuration.makeLogger()
+        let threshold = LogThreshold(configuration)
+        let logger = configuration.makeLogger(threshold)
         for warning in configuration.warnings { logger.warning("\(warning)") }
         let unprotected = clinux_protect_memory()
         if unprotected != 0 {
@@ -52,7 +56,8 @@ struct Serve: AsyncParsableCommand {
                 "keys in memory are not locked (\(String(cString: strerror(-unprotected)))): raise the limit with LimitMEMLOCK=infinity")
         }
         do {
-            try await GatewayService.serve(configuration: configuration, path: file.config, version: causewayVersion, logger: logger)
+            try await GatewayService.serve(
+                configuration: configuration, path: file.config, version: causewayVersion, logger: logger, threshold: threshold)
         } catch {
             logger.critical("\(error)")
             throw ExitCode.unavailable

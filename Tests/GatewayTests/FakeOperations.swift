@@ -18,7 +18,7 @@ actor FakeOperations: Operations {
         open = [.sample(1, user: "ann"), .sample(2, user: "ann"), .sample(3, user: Self.oddName), .sample(4, user: nil)]
     }
 
-    func status() -> StatusView { .sample }
+    func status() -> StatusView? { .sample }
     func sessions() -> [SessionView] { open }
     func tunnels() -> [TunnelView] { [.sample] }
 

@@ -49,7 +49,7 @@ import Testing
         for level in CausewayConfiguration.LogLevel.allCases {
             var configuration = CausewayConfiguration()
             configuration.logLevel = level
-            #expect(configuration.makeLogger().logLevel.rawValue == level.rawValue)
+            #expect(configuration.makeLogger(LogThreshold(configuration)).logLevel.rawValue == level.rawValue)
         }
     }
 }

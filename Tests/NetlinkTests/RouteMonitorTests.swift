@@ -23,4 +23,19 @@ import Testing
         #expect(gone.name == "wg0")
         #expect(events.count == 3)
     }
+
+    @Test func onlyRulesAndRoutesOfOursCount() throws {
+        let prefix = IPPrefix("10.8.0.0/24")!
+        func datagram(origin: UInt8) -> [UInt8] {
+            let rule = Rule(.v4, priority: 1000, from: prefix, to: nil, inputInterface: nil, .unreachable, origin: origin)
+            let route = Route(prefix, table: 51_999, to: .unreachable, metric: 100, origin: origin)
+            return RuleRequest.delete(rule).encoded(sequence: 0) + RouteRequest.delete(route).encoded(sequence: 0)
+        }
+        let ours = try RouteEvent.parse(datagram(origin: RouteOrigin.causeway))
+        guard case .ruleRemoved(let rule)? = ours.first, rule.priority == 1000 else {
+            Issue.record("no rule was removed: \(ours)")
+            return
+        }
+        #expect(try RouteEvent.parse(datagram(origin: 3)).isEmpty)
+    }
 }
