@@ -162,7 +162,9 @@ public actor GatewayService: Service, Operations {
             }
             group.addTask { [failures] in await failures.first { _ in true } }
             failure = await group.next() ?? nil
-            group.cancelAll()
+            // Told to stop, the API ends its connections by itself; only after a failure is it cut off.
+            failed.finish()
+            if failure != nil { group.cancelAll() }
         }
         notification.stopping()
         await controller?.shutdown()
