@@ -8,8 +8,8 @@ let strictSwift: [SwiftSetting] = [.treatAllWarnings(as: .error), .unsafeFlags([
 func module(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target {
     .target(name: name, dependencies: dependencies, path: path, swiftSettings: strictSwift)
 }
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
-    .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: strictSwift)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = [], resources: [Resource]? = nil) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, resources: resources, swiftSettings: strictSwift)
 }
 
 let nio: [Target.Dependency] = [.product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio")]
@@ -76,6 +76,7 @@ let package = Package(
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),
+        tests("CommandTests", ["causeway", .product(name: "ArgumentParser", package: "swift-argument-parser")], exclude: ["Help"]),
         tests("LegacyClientTests", ["LegacyClient", "PPP", "PPTP", "Authentication", "DataPath", "Addresses"]),
     ],
     swiftLanguageModes: [.v6]

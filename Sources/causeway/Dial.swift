@@ -213,6 +213,6 @@ struct Span: ExpressibleByArgument, CustomStringConvertible {
 
     var description: String {
         let parts = duration.components
-        return parts.attoseconds == 0 ? "\(parts.seconds)s" : "\(duration / .milliseconds(1))ms"
+        return parts.attoseconds == 0 ? "\(parts.seconds)s" : "\(parts.seconds * 1000 + parts.attoseconds / 1_000_000_000_000_000)ms"
     }
 }

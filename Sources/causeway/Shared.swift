@@ -51,27 +51,29 @@ func printJSON(_ value: some Encodable) throws {
     print(String(decoding: try encoder.encode(value), as: UTF8.self))
 }
 
+func printTable(_ header: [String], _ rows: [[String]]) { print(tableText(header, rows)) }
+
 /// Columns as wide as their longest cell; two spaces between them.
-func printTable(_ header: [String], _ rows: [[String]]) {
+func tableText(_ header: [String], _ rows: [[String]]) -> String {
     let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-    for row in [header] + rows {
-        let cells = zip(row, widths).map { $0.padding(toLength: $1, withPad: " ", startingAt: 0) }
-        var line = cells.joined(separator: "  ")
+    return ([header] + rows).map { row in
+        var line = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }.joined(separator: "  ")
         while line.last == " " { line.removeLast() }
-        print(line)
-    }
+        return line
+    }.joined(separator: "\n")
 }
 
 /// `1.5 MiB`, `312 B`.
 func byteText(_ count: UInt64) -> String {
-    var value = Double(count)
-    var unit = 0
-    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
-    while value >= 1024, unit < units.count - 1 {
+    guard count >= 1024 else { return "\(count) B" }
+    var value = Double(count) / 1024
+    var units = ["KiB", "MiB", "GiB", "TiB", "PiB"][...]
+    // What would be shown as 1024.0 is 1.0 of the next unit.
+    while value >= 1023.95, units.count > 1 {
         value /= 1024
-        unit += 1
+        units.removeFirst()
     }
-    return unit == 0 ? "\(count) B" : String(format: "%.1f %@", value, units[unit])
+    return String(format: "%.1f %@", value, units.first!)
 }
 
 /// `2d 03:04:05`, `00:00:07`.
