@@ -26,6 +26,8 @@ extension CausewayConfiguration {
         limits.unauthenticatedPerSource = pptp.maxUnauthenticatedPerSource
         limits.attemptsPerSecondPerSource = Double(pptp.connectsPerSecondPerSource)
         limits.attemptBurstPerSource = Double(pptp.connectsPerSecondPerSource) * 2
+        limits.callsPerSecondPerSource = Double(pptp.connectsPerSecondPerSource) * 2
+        limits.callBurstPerSource = max(64, limits.callsPerSecondPerSource * 2)
         return limits
     }
 

@@ -112,7 +112,7 @@ extension SessionController {
         guard sessions.count < configuration.dataPath.maxSessions + 128 else {
             return refuse("data-path.max-sessions", .error(.noResource))
         }
-        switch limits.admitCall(on: connection.ticket) {
+        switch limits.admitCall(on: connection.ticket, now: now) {
         case .failure(let refusal):
             refuse(refusal.rawValue, .error(.noResource))
         case .success(let ticket):

@@ -20,7 +20,11 @@ public struct AdmissionLimits: Sendable {
         /// Attempts, refused ones included; zero: no limit.
         public var attemptsPerSecondPerSource = 10.0
         public var attemptBurstPerSource = 20.0
-        /// Token buckets remembered at one time.
+        /// Calls, over all connections of a source; zero: no limit. A call that ends keeps its call ID busy for the allocator's quarantine, so
+        /// a stranger who opens and clears calls without end would use up everybody's 65,535.
+        public var callsPerSecondPerSource = 20.0
+        public var callBurstPerSource = 64.0
+        /// Token buckets remembered at one time, of each kind.
         public var rememberedSources = 8_192
 
         public init() {}
@@ -28,6 +32,7 @@ public struct AdmissionLimits: Sendable {
 
     public enum Refusal: String, Error, Hashable, Sendable, CaseIterable {
         case rate = "attempt_rate"
+        case callRate = "call_rate"
         case connections
         case connectionsPerSource = "connections_per_source"
         case halfOpen = "half_open"
@@ -69,6 +74,7 @@ public struct AdmissionLimits: Sendable {
     private var sources: [IPPrefix: Usage] = [:]
     private var connections: [ConnectionTicket: Connection] = [:]
     private var buckets: TokenBuckets
+    private var callBuckets = TokenBuckets()
     private var nextNumber: UInt64 = 1
 
     public init(configuration: Configuration = Configuration()) {
@@ -77,7 +83,7 @@ public struct AdmissionLimits: Sendable {
     }
 
     /// Sources with an open connection, and token buckets.
-    public var memory: (sources: Int, buckets: Int) { (sources.count, buckets.count) }
+    public var memory: (sources: Int, buckets: Int) { (sources.count, buckets.count + callBuckets.count) }
 
     public func usage(of address: IPAddress) -> Usage { sources[Self.source(address)] ?? Usage() }
 
@@ -127,8 +133,14 @@ public struct AdmissionLimits: Sendable {
 
     // ---- calls ----
 
-    public mutating func admitCall(on ticket: ConnectionTicket) -> Result<CallTicket, Refusal> {
+    public mutating func admitCall(on ticket: ConnectionTicket, now: ContinuousClock.Instant) -> Result<CallTicket, Refusal> {
         guard let connection = connections[ticket] else { return .failure(.noConnection) }
+        guard
+            configuration.callsPerSecondPerSource <= 0
+                || callBuckets.take(
+                    connection.source, rate: configuration.callsPerSecondPerSource, burst: configuration.callBurstPerSource,
+                    capacity: configuration.rememberedSources, now: now)
+        else { return .failure(.callRate) }
         let own = sources[connection.source] ?? Usage()
         guard total.calls < configuration.calls else { return .failure(.calls) }
         guard connection.calls.count < configuration.callsPerConnection else { return .failure(.callsPerConnection) }

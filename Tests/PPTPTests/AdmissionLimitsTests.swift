@@ -10,6 +10,7 @@ private let c = IPAddress("192.0.2.3")!
 private func limits(_ change: (inout AdmissionLimits.Configuration) -> Void) -> AdmissionLimits {
     var configuration = AdmissionLimits.Configuration()
     configuration.attemptsPerSecondPerSource = 0
+    configuration.callsPerSecondPerSource = 0
     change(&configuration)
     return AdmissionLimits(configuration: configuration)
 }
@@ -117,7 +118,7 @@ extension Result {
             case .started(let index): limits.connectionStarted(connections[index])
             case .disconnect(let index): limits.connectionClosed(connections[index])
             case .call(let index, let refusal):
-                let result = limits.admitCall(on: connections[index])
+                let result = limits.admitCall(on: connections[index], now: start)
                 #expect(result.refusal == refusal, "step \(step)")
                 if let ticket = try? result.get() { calls.append(ticket) }
             case .loggedIn(let index): limits.callAuthenticated(calls[index])
@@ -127,6 +128,21 @@ extension Result {
         for ticket in connections { limits.connectionClosed(ticket) }
         #expect(limits.total == AdmissionLimits.Usage())
         #expect(limits.memory.sources == 0)
+    }
+
+    @Test func callRateCountsOverAllConnectionsOfASource() throws {
+        var limits = limits {
+            $0.callsPerSecondPerSource = 2
+            $0.callBurstPerSource = 3
+        }
+        let first = try limits.admitConnection(from: a, now: start).get(), second = try limits.admitConnection(from: a, now: start).get()
+        let other = try limits.admitConnection(from: b, now: start).get()
+        for connection in [first, second, first] { limits.callClosed(try limits.admitCall(on: connection, now: start).get()) }
+        #expect(limits.admitCall(on: first, now: start).refusal == .callRate)
+        #expect(limits.admitCall(on: second, now: start).refusal == .callRate)
+        #expect(limits.admitCall(on: other, now: start).refusal == nil)
+        #expect(limits.admitCall(on: second, now: start + .milliseconds(500)).refusal == nil)
+        #expect(limits.admitCall(on: second, now: start + .milliseconds(500)).refusal == .callRate)
     }
 
     @Test func attemptRate() {
