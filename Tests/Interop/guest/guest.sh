@@ -51,6 +51,7 @@ guest_ends() {
 guest_log() {
     [ "${guest_shown:-}" != "$guest" ] || { echo "see the guest's log above"; return 1; }
     guest_shown=$guest
-    tail -40 "$work/guest-$guest.log"; grep -h -E 'LCP|CHAP|CCP|IPCP|failed|rror' "$work/$guest"/pppd-*.log | tail -30
+    STEP_LINES=150
+    tail -80 "$work/guest-$guest.log"; grep -h -E 'LCP|CHAP|CCP|IPCP|failed|rror' "$work/$guest"/pppd-*.log | tail -30
     return 1
 }

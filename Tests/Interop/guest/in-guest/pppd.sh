@@ -13,7 +13,7 @@ failures=0
 told() { echo "guest: $*"; echo "$*" >>"$OUT/told"; }
 good() { told "good: $*"; }
 wrong() { told "WRONG: $*"; failures=$((failures + 1)); }
-expect() { local text=$1; shift; if "$@" >/tmp/out 2>&1; then good "$text"; else wrong "$text"; tail -5 /tmp/out; fi; }
+expect() { local text=$1; shift; if "$@" >/tmp/out 2>&1; then good "$text"; else wrong "$text"; tail -80 /tmp/out; fi; }
 wait_until() { local i; for ((i = 0; i < $1 * 10; i++)); do "${@:2}" >/dev/null 2>&1 && return 0; sleep 0.1; done; return 1; }
 # meet NAME: tells the host that we are there, and goes on when the host says so.
 meet() { touch "$OUT/at-$1"; wait_until 60 test -e "$OUT/go-$1" || wrong "the host never said go-$1"; }
@@ -28,10 +28,17 @@ connect() {
     pppds[$unit]=$!
 }
 up() { ip -4 -o addr show dev "ppp$1" 2>/dev/null | grep -q inet; }
-all_answered() { tail -3 "$1"; grep -q ' 0% packet loss' "$1"; }
+all_answered() { # FILE: what ping said; of lost ones it tells the numbers
+    grep -q ' 0% packet loss' "$1" && return
+    local n
+    for n in $(seq 1 "$(sed -n 's/ packets transmitted.*//p' "$1")"); do grep -q "icmp_seq=$n " "$1" || echo "no answer to $n"; done
+    tail -2 "$1"
+    ip -s link | grep -E -A5 'ppp|vec0'
+    return 1
+}
 gone() { [ -n "${pppds[$1]}" ] && ! kill -0 "${pppds[$1]}" 2>/dev/null; }
 address() { ip -4 -o addr show dev "ppp$1" | sed -n 's/.*inet \([0-9.]*\).*/\1/p'; }
-ping_hub() { ping -n -q -c "${2:-5}" -i 0.2 -W 2 -I "ppp$1" $hub | tee /tmp/ping; grep -q ' 0% packet loss' /tmp/ping; }
+ping_hub() { ping -n -c "${2:-5}" -i 0.2 -W 2 -I "ppp$1" $hub >/tmp/ping; all_answered /tmp/ping; }
 hang_up() { kill -TERM "${pppds[$1]}"; wait_until 8 gone "$1"; }
 stateless_128() { grep -q 'MPPE 128-bit stateless compression enabled' "$OUT/pppd-$1.log"; }
 declare -A pppds
@@ -112,9 +119,10 @@ eight)
     for n in 1 2 3 4 5 6 7 8; do expect "user$n is up" wait_until 30 up $n; done
     [ "$(for n in 1 2 3 4 5 6 7 8; do address $n; done | sort -u | wc -l)" = 8 ] && good "eight different addresses" || wrong "addresses are shared"
     meet up
-    for n in 1 2 3 4 5 6 7 8; do ping -n -q -c 20 -i 0.2 -W 2 -I ppp$n $hub >/tmp/ping-$n 2>&1 & pings[n]=$!; done
+    for n in 1 2 3 4 5 6 7 8; do ping -n -c 20 -i 0.2 -W 2 -I ppp$n $hub >/tmp/ping-$n 2>&1 & pings[n]=$!; done
     for n in 1 2 3 4 5 6 7 8; do wait "${pings[$n]}"; done
     for n in 1 2 3 4 5 6 7 8; do expect "the hub answered all of user$n's pings at once" all_answered /tmp/ping-$n; done
+    meet pinged
     for n in 1 2 3 4 5 6 7 8; do kill -TERM "${pppds[$n]}"; done
     for n in 1 2 3 4 5 6 7 8; do expect "user$n hung up" wait_until 10 gone $n; done
     ;;
