@@ -71,6 +71,7 @@ let package = Package(
         tests("NetlinkTests", ["Netlink", "Addresses"]),
         tests("WireGuardTests", ["WireGuard", "Netlink", "Addresses", "CLinux", logging]),
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
+        tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
             "Gateway", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "PPTP", "PPP", "Addresses", logging,
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),

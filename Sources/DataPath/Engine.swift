@@ -173,7 +173,8 @@ extension Command {
             native.bind.gateway_address = cw_address(binding.gatewayAddress)
             native.bind.tunnel = binding.tunnel
             native.bind.mtu = binding.mtu
-            native.bind.prefix_count = UInt16(min(binding.prefixes.count, Int(CW_MAX_PREFIXES)))
+            // One too many is refused by the core, not left out.
+            native.bind.prefix_count = UInt16(clamping: binding.prefixes.count)
             withUnsafeMutableBytes(of: &native.bind.prefixes) { bytes in
                 for (slot, prefix) in zip(bytes.bindMemory(to: cw_prefix.self).indices, binding.prefixes) {
                     bytes.bindMemory(to: cw_prefix.self)[slot] = cw_prefix(prefix)
