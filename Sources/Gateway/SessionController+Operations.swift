@@ -82,6 +82,9 @@ extension SessionController {
     func giveBackMemory() {
         guard endedSessions - trimmedAt >= 64 else { return }
         trimmedAt = endedSessions
+        // A dictionary keeps the room for the most entries that it ever had, and these entries are big.
+        if sessions.count * 4 < sessions.capacity { sessions = Dictionary(uniqueKeysWithValues: sessions.map { ($0, $1) }) }
+        if connections.count * 4 < connections.capacity { connections = Dictionary(uniqueKeysWithValues: connections.map { ($0, $1) }) }
         clinux_give_back_memory()
     }
 
