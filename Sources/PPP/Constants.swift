@@ -102,6 +102,9 @@ enum Limit {
     static let loops = 10
     /// Unknown protocols answered with Protocol-Reject: this many at once, then one per second.
     static let protocolRejectBurst = 8
+    /// So many Protocol-Rejects in this time, of protocols that we never sent, say that the peer's keys are not ours.
+    static let garbledRejects = 8
+    static let garbledTime = Duration.seconds(10)
     /// Network-layer negotiation packets that a client holds while the server's proof is checked.
     static let heldPackets = 8
     /// Identifications and user names beyond this are cut before they are noted.

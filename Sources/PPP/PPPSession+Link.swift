@@ -144,9 +144,23 @@ extension PPPSession {
         case PPPProtocol.chap, PPPProtocol.pap: close(.peerRefusesAuthentication, &actions, now)
         case PPPProtocol.ccp: apply(ccp: ccp.reject(catastrophic: true, now: now, random: &random), &actions, now)
         case PPPProtocol.ipcp: apply(ipcp: ipcp.reject(catastrophic: true, now: now, random: &random), &actions, now)
-        // Rejected data (0x0021, 0x00FD) is a peer that is not ready yet, not one that never will be: accel-ppp does it.
-        default: break
+        // Rejected data is a peer that is not ready yet, not one that never will be: accel-ppp does it.
+        case PPPProtocol.ipv4, PPPProtocol.ipv6, PPPProtocol.compressed, PPPProtocol.ipv6cp: break
+        default: garbledAtPeer(&actions, now)
         }
+    }
+
+    /// The peer has rejected what we never sent: it decrypts our data with a wrong key. MPPE does not let it see that; a Linux peer has
+    /// lost the key for good after 4,096 lost packets. Many such rejects in a short time, and CCP is negotiated again, once in that time.
+    private mutating func garbledAtPeer(_ actions: inout [PPPAction], _ now: ContinuousClock.Instant) {
+        guard transmitKey != nil else { return }
+        if let since = garbledSince, now - since < Limit.garbledTime {
+            garbled += 1
+        } else {
+            garbledSince = now
+            garbled = 1
+        }
+        if garbled == Limit.garbledRejects { renegotiateEncryption(&actions, now) }
     }
 
     mutating func rejectProtocol(

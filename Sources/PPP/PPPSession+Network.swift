@@ -73,6 +73,12 @@ extension PPPSession {
         networkOpened(&actions, now)
     }
 
+    mutating func renegotiateEncryption(_ actions: inout [PPPAction], _ now: ContinuousClock.Instant) {
+        guard phase == .network, ccp.isOpened else { return }
+        actions.append(.note(.renegotiation(protocol: PPPProtocol.ccp)))
+        apply(ccp: ccp.renegotiate(now: now, random: &random), &actions, now)
+    }
+
     private func parameters(_ agreement: CCPPolicy.Agreement, _ key: MPPEStartKey) -> MPPEParameters {
         MPPEParameters(bits: agreement.bits, stateless: agreement.stateless, startKey: key)
     }

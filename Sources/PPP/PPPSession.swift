@@ -80,6 +80,9 @@ public struct PPPSession: Sendable, Codable {
     var reason: TerminationReason?
     var authenticationDeadline: ContinuousClock.Instant?
     var negotiationDeadline: ContinuousClock.Instant?
+    /// Protocol-Rejects of what we never sent, and the first of them.
+    var garbled = 0
+    var garbledSince: ContinuousClock.Instant?
     var protocolRejects = Limit.protocolRejectBurst
     var protocolRejectsRefilledAt: ContinuousClock.Instant?
 
@@ -171,9 +174,8 @@ public struct PPPSession: Sendable, Codable {
 
     /// The data path cannot recover its MPPE state: CCP is negotiated again, the network layer stays up.
     public mutating func decryptionLost(now: ContinuousClock.Instant) -> [PPPAction] {
-        guard phase == .network, ccp.isOpened else { return [] }
-        var actions: [PPPAction] = [.note(.renegotiation(protocol: PPPProtocol.ccp))]
-        apply(ccp: ccp.renegotiate(now: now, random: &random), &actions, now)
+        var actions: [PPPAction] = []
+        renegotiateEncryption(&actions, now)
         return finish(actions, now)
     }
 

@@ -355,6 +355,30 @@ private let ipcp = PPPProtocol.ipcp
         #expect(bench.last == [.note(.peerRejectedProtocol(0x00FD))])
     }
 
+    @Test func `a peer that rejects what we never sent has lost its key: CCP is negotiated again, once in ten seconds`() {
+        var bench = Bench()
+        bench.openAll()
+        func reject(_ times: Int) {
+            for n in 0..<times { bench.receive(lcp, code: 8, id: UInt8(n), [0x2C, UInt8(n), 0x66, 0x4A]) }
+        }
+        reject(7)
+        #expect(bench.last == [.note(.peerRejectedProtocol(0x2C06))])
+        reject(1)
+        #expect(bench.last.contains(.setKey(.transmit, nil)) && bench.last.contains(.note(.renegotiation(protocol: ccp))))
+        #expect(bench.last.frames(ccp, code: 1).count == 1 && !bench.last.contains(.networkDown))
+        bench.ask(ccp, id: 8, [Bench.mppe])
+        bench.acknowledge(ccp)
+        reject(100)
+        #expect(bench.last == [.note(.peerRejectedProtocol(0x2C63))])
+        bench.now += .seconds(10)
+        reject(7)
+        bench.now += .seconds(10)
+        reject(7)
+        #expect(bench.last == [.note(.peerRejectedProtocol(0x2C06))])
+        reject(1)
+        #expect(bench.last.frames(ccp, code: 1).count == 1)
+    }
+
     @Test func `a Protocol-Reject of CHAP or IPCP ends the session`() {
         var chapRejected = Bench()
         chapRejected.openLink()
