@@ -11,6 +11,10 @@ int clinux_eventfd(void);
 // Raises the soft limit of open descriptors to the hard one: each control connection is one descriptor, and 1,024 is the usual soft limit.
 int clinux_raise_descriptor_limit(void);
 
+// One malloc arena for all threads (mallopt(3)): the control plane allocates little at a time, the data path nothing, and what a thousand
+// sessions leave behind in an arena of each thread never goes back. Call it before other threads start.
+void clinux_one_arena(void);
+
 // Gives memory that was freed back to the system (malloc_trim(3)); the allocator keeps it otherwise.
 void clinux_give_back_memory(void);
 
