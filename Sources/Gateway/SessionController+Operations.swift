@@ -80,7 +80,9 @@ extension SessionController {
 
     /// After many sessions have ended, their memory goes back to the system: malloc keeps it otherwise.
     func giveBackMemory() {
-        guard endedSessions - trimmedAt >= 64 else { return }
+        // Once they have stopped ending: in the middle of it, most would still be to come.
+        defer { endedAtLastLook = endedSessions }
+        guard endedSessions - trimmedAt >= 64, endedSessions == endedAtLastLook else { return }
         trimmedAt = endedSessions
         // A dictionary keeps the room for the most entries that it ever had, and these entries are big.
         if sessions.count * 4 < sessions.capacity { sessions = Dictionary(uniqueKeysWithValues: sessions.map { ($0, $1) }) }

@@ -44,6 +44,7 @@ public actor SessionController {
     var failedLogins: UInt64 = 0
     var flushTimer: Scheduled<Void>?
     var trimmedAt: UInt64 = 0
+    var endedAtLastLook: UInt64 = 0
     let startedAt = Date()
 
     /// - Parameter tunnels: each tunnel's index in the data path.
