@@ -3,10 +3,11 @@ import Testing
 
 @testable import WireGuard
 
-@Suite struct KeyFileTests {
+@Suite final class KeyFileTests {
     let directory = FileManager.default.temporaryDirectory.appendingPathComponent("causeway-\(UUID())")
 
     init() throws { try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true) }
+    deinit { try? FileManager.default.removeItem(at: directory) }
 
     private func file(_ text: String, mode: Int = 0o600) throws -> String {
         let path = directory.appendingPathComponent("\(UUID())").path
