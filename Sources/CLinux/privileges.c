@@ -28,6 +28,15 @@ static int lookup(const char *name, uid_t *user, gid_t *group) {
 
 int clinux_user(const char *name, uid_t *user, gid_t *group) { return lookup(name, user, group); }
 
+int clinux_has_capabilities(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}};
+    if (syscall(SYS_capget, &header, data) != 0) return -errno;
+    for (int i = 0; i < KEPT; i++)
+        if (!(data[kept[i] / 32].effective & 1u << (kept[i] % 32))) return 0;
+    return 1;
+}
+
 static int keep_capabilities(void) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[2] = {{0}};

@@ -43,6 +43,8 @@ struct LegacySession {
     var peerMRU: UInt16 = 1500
     var assignment: Assignment?
     var mtu: UInt16?
+    /// What the data path has bound for this session.
+    var bound: Binding?
     var receiveEncryption: MPPEParameters?
     var transmitEncryption: MPPEParameters?
     /// Ended by the gateway (shutdown, administrator, replaced), not by the line: the client is told so (RFC 2637 section 2.13).

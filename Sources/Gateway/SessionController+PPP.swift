@@ -42,6 +42,8 @@ extension SessionController {
         guard let session = sessions[id] else { return }
         switch action {
         case .send(let number, let payload):
+            // The client may send the moment it reads our Ack to its address: everything has to stand before the Ack leaves.
+            if number == PPPProtocol.ipcp, payload.first == Self.configureAck { bind(session, peerMRU: session.peerMRU) }
             submit(Command(id, .inject(protocol: number, payload: payload)))
         case .authenticate(let credentials): authenticate(credentials, session)
         case .challenged, .verify: break  // The client's role; a server link never says so.
@@ -50,7 +52,7 @@ extension SessionController {
         case .setKey(let direction, let parameters): setKey(direction, parameters, for: id)
         case .networkUp(let network): networkUp(network, session)
         case .networkDown:
-            submit(Command(id, .unbind))
+            unbind(id)
             sessions[id]?.phase = .authenticated
             logger.info("\(session.label): network down, negotiating again")
         case .authenticationSucceeded:
@@ -58,7 +60,9 @@ extension SessionController {
             if session.phase == .negotiating { sessions[id]?.phase = .authenticated }
             logger.info("\(session.label): authenticated")
         case .authenticationFailed: failedLogins += 1
-        case .note(let note): logger.debug("session \(id): \(note)")
+        case .note(let note):
+            if case .renegotiation(let number) = note, number == PPPProtocol.lcp || number == PPPProtocol.ipcp { unbind(id) }
+            logger.debug("session \(id): \(note)")
         case .terminated(let reason): finish(id, because: Self.text(of: reason))
         }
     }
@@ -169,21 +173,34 @@ extension SessionController {
     }
 
     private func networkUp(_ network: NetworkParameters, _ session: LegacySession) {
-        guard let assignment = session.assignment, let tunnel = tunnelIndexes[assignment.tunnel] else { return }
-        let mtu = innerMTU(peerMRU: network.peerMRU)
-        sessions[session.id]?.mtu = mtu
+        bind(session, peerMRU: network.peerMRU)
         sessions[session.id]?.phase = .open
-        submit(
-            Command(
-                session.id,
-                .bind(
-                    Binding(gatewayAddress: assignment.gateway, tunnel: tunnel, mtu: mtu, prefixes: assignment.prefixes))))
+        guard let assignment = session.assignment, let mtu = sessions[session.id]?.mtu else { return }
         if let rate = session.attributes.rate {
             submit(Command(session.id, .update(SessionUpdate(rateBitsPerSecond: UInt64(rate) * 1000))))
         }
         logger.info(
             "\(session.label): open, \(assignment.address) through tunnel \"\(assignment.tunnel)\", \(sessions[session.id]?.encryption ?? ""), MTU \(mtu)"
         )
+    }
+
+    private static let configureAck: UInt8 = 2
+
+    /// Ties the session's inner addresses to its tunnel in the data path, if that has not been done just so.
+    private func bind(_ session: LegacySession, peerMRU: UInt16) {
+        guard let assignment = session.assignment, let tunnel = tunnelIndexes[assignment.tunnel] else { return }
+        let mtu = innerMTU(peerMRU: peerMRU)
+        let binding = Binding(gatewayAddress: assignment.gateway, tunnel: tunnel, mtu: mtu, prefixes: assignment.prefixes)
+        guard binding != session.bound else { return }
+        sessions[session.id]?.mtu = mtu
+        sessions[session.id]?.bound = binding
+        submit(Command(session.id, .bind(binding)))
+    }
+
+    private func unbind(_ id: UInt64) {
+        guard sessions[id]?.bound != nil else { return }
+        sessions[id]?.bound = nil
+        submit(Command(id, .unbind))
     }
 
     /// The whole MPPE datagram must fit the peer's MRU (RFC 3078 section 3), and the outer packet the path: IP 20 + GRE 16 + PPP 4 +

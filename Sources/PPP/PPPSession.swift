@@ -179,12 +179,12 @@ public struct PPPSession: Sendable, Codable {
         return finish(actions, now)
     }
 
-    /// Server: the answer to `authenticate`, to be given once for each. One that a renegotiation has overtaken is ignored.
     /// Whether a verdict given now would count: the link still waits for it, and no renegotiation has overtaken the question.
     public var awaitsVerdict: Bool {
         phase != .terminating && phase != .ended && overtakenVerdicts == 0 && authenticator?.isJudging == true
     }
 
+    /// Server: the answer to `authenticate`, to be given once for each. One that a renegotiation has overtaken is ignored.
     public mutating func authenticated(
         identifier: UInt8, _ verdict: AuthenticationVerdict, now: ContinuousClock.Instant
     ) -> [PPPAction] {

@@ -48,6 +48,12 @@ struct Serve: AsyncParsableCommand {
             printError("\(error)")
             throw ExitCode.unavailable
         }
+        guard clinux_has_capabilities() == 1 else {
+            printError(
+                "the gateway needs CAP_NET_ADMIN and CAP_NET_RAW: start it as root (it gives up the rest by itself), or as a service with AmbientCapabilities"
+            )
+            throw ExitCode.noPermission
+        }
         let threshold = LogThreshold(configuration)
         let logger = configuration.makeLogger(threshold)
         for warning in configuration.warnings { logger.warning("\(warning)") }

@@ -28,6 +28,9 @@ void clinux_give_back_memory(void);
 int clinux_become(const char *path, char *const arguments[], char *const environment[], const char *user, const int *descriptors,
                   int count);
 
+// 1 if this process has CAP_NET_ADMIN and CAP_NET_RAW in effect, 0 if not.
+int clinux_has_capabilities(void);
+
 // User and group id of a user in the password database; -ENOENT if there is none.
 int clinux_user(const char *name, uid_t *user, gid_t *group);
 
