@@ -31,6 +31,7 @@ write_job() {
     {
         printf 'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C OUT=/run/out LAB_KIND=%q\n' "$kind"
         for name in ${LAB_ENV:-}; do printf 'export %s=%q\n' "$name" "${!name-}"; done
+        echo 'touch "$OUT/.booted"'
         echo 'stty -onlcr 2>/dev/null; cd /root; ip link set lo up; hostname lab 2>/dev/null'
         printf 'set --'
         [ $# -eq 0 ] || printf ' %q' "$@"
