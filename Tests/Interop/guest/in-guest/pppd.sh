@@ -27,7 +27,8 @@ connect() {
         lcp-echo-interval 10 lcp-echo-failure 4 mru 1400 mtu 1396 debug logfile "$OUT/pppd-$unit.log" "$@" >/dev/null 2>&1 &
     pppds[$unit]=$!
 }
-up() { ip -4 -o addr show dev "ppp$1" 2>/dev/null | grep -q inet; }
+# pppd sets the address, then brings the interface up, then lets IP pass, then says so: before that a packet is refused or lost in the guest.
+up() { ip -4 -o addr show dev "ppp$1" 2>/dev/null | grep -q inet && grep -q 'remote IP address' "$OUT/pppd-$1.log"; }
 all_answered() { # FILE: what ping said; of lost ones it tells the numbers
     grep -q ' 0% packet loss' "$1" && return
     local n
