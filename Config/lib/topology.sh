@@ -299,7 +299,10 @@ dial() {
     alive "dial-$name" || { tail -20 "$work/dial-$name.log"; return 1; }
     ip -n "$space" route replace 10.99.0.0/24 dev "$name"
 }
-dial_settled() { [ -n "$(inner_address "$1" "$2")" ] || ! alive "dial-$2"; }
+# Both clients say when packets may pass, which is a little after the address is set.
+dial_settled() {
+    { [ -n "$(inner_address "$1" "$2")" ] && grep -Eq '^ready|remote IP address' "$work/dial-$2.log"; } || ! alive "dial-$2"
+}
 inner_address() { ip -n "$1" -j addr show dev "$2" 2>/dev/null | jq -r '.[0].addr_info[]? | select(.family == "inet") | .local' | head -1; }
 hang_up() { reap "dial-$1" TERM 10; }
 transfer() { python3 "$topology_root/Config/lib/transfer.py" "$@"; }
