@@ -317,6 +317,150 @@ void cw_engine_session_counters(cw_engine *engine, const uint64_t *sessions, siz
 // Packets that belong to no session.
 void cw_engine_counters(cw_engine *engine, cw_counters *out);
 
+// ---- WireGuard ------------------------------------------------------------------------------------------------------
+//
+// One `cw_wg` is many WireGuard interfaces at once: each identity has a private key, peers and allowed IPs of its own; identities
+// share UDP ports. Handshakes and timers run on one thread of its own, data on the workers of the engine or device that owns it.
+// The calls below may be made by any thread at any time; they wait for each other, never for packets.
+
+typedef struct cw_wg cw_wg;
+
+enum {
+    CW_WG_KEY_SIZE = 32,
+    CW_WG_MAX_PORTS = 256,
+};
+
+typedef struct cw_wg_config {
+    uint32_t worker_count;     // 1...CW_MAX_WORKERS
+    uint32_t identity_capacity; // 1...65535
+    uint32_t peer_capacity;    // 1...262144, of all identities
+    uint32_t staged_packets;   // held for one peer while its handshake runs, the oldest goes first; 0...128
+    uint32_t outstanding;      // our initiations to one endpoint that may wait for a response at one time; 1...4096
+    uint32_t scan_budget;      // MAC1 checks per second spent on finding whom a foreign initiation is for
+    uint8_t reserved[8];
+} cw_wg_config;
+
+void cw_wg_config_defaults(cw_wg_config *config); // 1 worker, 4,096 identities, 8,192 peers, 128 staged, 64 outstanding, 200,000 checks
+
+// A UDP port, IPv4 and IPv6, with one socket of each family for every worker.
+typedef struct cw_wg_port_config {
+    uint16_t port;   // 0: the kernel chooses
+    bool ipv4, ipv6; // at least one
+    uint32_t fwmark; // 0: none
+} cw_wg_port_config;
+
+// Ports are numbered from 1. Port 0 stands for "none".
+cw_status cw_wg_port_open(cw_wg *wg, const cw_wg_port_config *config, uint32_t *port); // CW_SYSTEM: errno, for example EADDRINUSE
+cw_status cw_wg_port_close(cw_wg *wg, uint32_t port);                                  // CW_INVALID while identities use it
+cw_status cw_wg_port_set_fwmark(cw_wg *wg, uint32_t port, uint32_t fwmark);
+uint16_t cw_wg_port_number(cw_wg *wg, uint32_t port); // the UDP port; 0: not open
+
+// Identities are non-zero handles; a handle is not used again for long after its identity was removed.
+cw_status cw_wg_identity_add(cw_wg *wg, uint32_t port, const uint8_t private_key[CW_WG_KEY_SIZE], uint32_t *identity);
+cw_status cw_wg_identity_remove(cw_wg *wg, uint32_t identity); // with its peers; keys are wiped
+// As `wg set private-key`: sessions end, peers stay (one whose public key is now our own goes). All zero: no key.
+cw_status cw_wg_identity_set_key(cw_wg *wg, uint32_t identity, const uint8_t private_key[CW_WG_KEY_SIZE]);
+cw_status cw_wg_identity_set_port(cw_wg *wg, uint32_t identity, uint32_t port);
+// Down (as `ip link set down`): no keys, nothing sent or received. New identities are up.
+cw_status cw_wg_identity_set_up(cw_wg *wg, uint32_t identity, bool up);
+cw_status cw_wg_identity_set_mtu(cw_wg *wg, uint32_t identity, uint16_t mtu); // bounds the padding; 0: 1420
+
+typedef struct cw_wg_endpoint {
+    cw_address address; // family 0: none
+    uint16_t port;      // host order
+    uint16_t reserved;
+    uint32_t scope;     // IPv6 link-local only
+} cw_wg_endpoint;
+
+enum { // cw_wg_peer_change.mask
+    CW_WG_PEER_REMOVE = 1u << 0,
+    CW_WG_PEER_UPDATE_ONLY = 1u << 1, // do not create
+    CW_WG_PEER_PRESHARED_KEY = 1u << 2,
+    CW_WG_PEER_ENDPOINT = 1u << 3,
+    CW_WG_PEER_KEEPALIVE = 1u << 4,
+    CW_WG_PEER_REPLACE_ALLOWED_IPS = 1u << 5,
+};
+
+typedef struct cw_wg_peer_change { // one peer, by public key, as one section of the userspace API's `set`
+    uint8_t public_key[CW_WG_KEY_SIZE];
+    uint8_t preshared_key[CW_WG_KEY_SIZE];
+    uint32_t mask;
+    uint16_t keepalive_seconds; // 0: off
+    uint16_t reserved;
+    cw_wg_endpoint endpoint;
+    uint32_t allowed_ip_count;
+    const cw_prefix *allowed_ips; // added; one that another peer of the identity had moves here
+} cw_wg_peer_change;
+
+// Applies changes in order until one is refused; *done says how many were. A peer with our own public key is passed over.
+cw_status cw_wg_set_peers(cw_wg *wg, uint32_t identity, const cw_wg_peer_change *changes, size_t count, size_t *done);
+cw_status cw_wg_remove_all_peers(cw_wg *wg, uint32_t identity);
+
+typedef struct cw_wg_peer_info {
+    uint8_t public_key[CW_WG_KEY_SIZE];
+    uint8_t preshared_key[CW_WG_KEY_SIZE]; // zero: none
+    cw_wg_endpoint endpoint;
+    uint16_t keepalive_seconds;
+    uint16_t reserved;
+    uint32_t allowed_ip_count;
+    uint64_t handshake_unix_nanoseconds; // wall clock of the last completed handshake; 0: none
+    uint64_t received_bytes, sent_bytes; // as `wg show`: WireGuard messages without UDP and IP headers
+    uint64_t initiations_sent;           // since the last completed handshake
+} cw_wg_peer_info;
+
+typedef struct cw_wg_identity_info {
+    uint8_t private_key[CW_WG_KEY_SIZE], public_key[CW_WG_KEY_SIZE];
+    uint32_t port; // handle
+    uint16_t listen_port;
+    bool up, has_key;
+    uint32_t fwmark;
+    uint32_t peer_count;
+} cw_wg_identity_info;
+
+cw_status cw_wg_identity_read(cw_wg *wg, uint32_t identity, cw_wg_identity_info *info);
+// Peers from number `first` on, in the order of their making; returns how many were written.
+size_t cw_wg_peers_read(cw_wg *wg, uint32_t identity, size_t first, cw_wg_peer_info *out, size_t capacity);
+cw_status cw_wg_peer_read(cw_wg *wg, uint32_t identity, const uint8_t public_key[CW_WG_KEY_SIZE], cw_wg_peer_info *info);
+size_t cw_wg_allowed_ips_read(cw_wg *wg, uint32_t identity, const uint8_t public_key[CW_WG_KEY_SIZE], cw_prefix *out, size_t capacity);
+
+typedef enum CW_CLOSED_ENUM cw_wg_drop {
+    CW_WG_DROP_MALFORMED = 0,   // type or length
+    CW_WG_DROP_MAC1,            // handshake for nobody here
+    CW_WG_DROP_SCAN_BUDGET,     // too many foreign initiations on a port with many identities
+    CW_WG_DROP_UNDER_LOAD,      // no valid cookie (a cookie reply was sent), or over the source's rate
+    CW_WG_DROP_HANDSHAKE,       // does not decrypt, unknown peer, or replayed timestamp
+    CW_WG_DROP_HANDSHAKE_FLOOD, // initiations of one peer closer than 20 ms
+    CW_WG_DROP_UNKNOWN_INDEX,   // no session has this receiver index
+    CW_WG_DROP_EXPIRED,         // keys too old or used up
+    CW_WG_DROP_TAG,             // data that does not decrypt
+    CW_WG_DROP_REPLAY,
+    CW_WG_DROP_INNER,           // the plaintext is not an IP packet
+    CW_WG_DROP_ALLOWED_IP,      // inner source is not the peer's
+    CW_WG_DROP_ECN,             // congestion mark on a packet that does not take part
+    CW_WG_DROP_NO_PEER,         // to send: no peer has the inner destination
+    CW_WG_DROP_NO_ENDPOINT,     // to send: the peer's address is not known
+    CW_WG_DROP_STAGED,          // to send: too many wait for the handshake, or it failed
+    CW_WG_DROP_SEND,            // the socket refused it
+    CW_WG_DROP_OVERFLOW,        // no buffer
+    CW_WG_DROP_WG_COUNT,
+} cw_wg_drop;
+
+const char *cw_wg_drop_name(cw_wg_drop drop); // for example "allowed-ip"
+
+typedef struct cw_wg_counters {
+    uint64_t packets_in, bytes_in, packets_out, bytes_out; // data, inner IP bytes
+    uint64_t keepalives_in, keepalives_out;
+    uint64_t initiations_in, initiations_out, responses_in, responses_out, cookies_in, cookies_out;
+    uint64_t handshakes;       // completed, either side
+    uint64_t waiting, outstanding; // now: our initiations that wait for their turn, and for a response
+    uint64_t drops[CW_WG_DROP_WG_COUNT];
+} cw_wg_counters;
+
+void cw_wg_counters_read(cw_wg *wg, cw_wg_counters *out);
+
+// Curve25519: clamps `private_key` and derives its public key.
+void cw_wg_public_key(uint8_t private_key[CW_WG_KEY_SIZE], uint8_t public_key[CW_WG_KEY_SIZE]);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,168 @@
+// What control (handshakes, timers, changes) and data (seal, open, sockets) share. Two kinds of threads:
+//
+//   control   holds `wg->lock`: every call of the public header, and the engine's own thread for handshakes and timers. It owns
+//             everything that is not marked "workers" below. To change what workers read it closes the gate as well.
+//   workers   inside the gate; read keys, endpoints, allowed IPs; write only what is atomic or under a leaf lock; what needs
+//             control they leave in `peer->attention` and wake its thread.
+//
+//   gate.c          keeps the two apart            data_send.c / data_receive.c  seal and open, staging, counters
+//   table.c         handles, indices, peers        udp*.c       ports: sockets, GSO, GRO, steering
+//   allowed_ips.c   longest prefix, one per identity aead.c replay.c   leaf units
+//   noise.c cookie.c limiter.c   leaf units        handshake.c  messages in and out
+//   api.c           the public calls               timers.c     all timers of a peer, listed at its top
+//   control.c       the thread; pacing.c: who may initiate; scan.c: whom a foreign initiation is for
+#ifndef CW_WG_STATE_H
+#define CW_WG_STATE_H
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include "aead.h"
+#include "cookie.h"
+#include "datapath.h"
+#include "gate.h"
+#include "limiter.h"
+#include "noise.h"
+#include "prefix_trie.h"
+#include "replay.h"
+#include "timer_heap.h"
+#include "token_bucket.h"
+
+enum { // limits of ours
+    CW_WG_HANDSHAKE_QUEUE = 4096, // messages that wait for control; under load from an eighth of it (as the kernel module)
+    CW_WG_DEFAULT_MTU = 1420,
+};
+#define CW_WG_INITIATION_SPACING (20 * (CW_WG_SECOND / 1000)) // between two initiations of one peer that are answered
+#define CW_WG_LOAD_MEMORY CW_WG_SECOND                        // under load for that long after the queue was long
+
+// Where messages go, and from which local address (sticky: that on which the last authenticated message came).
+typedef struct cw_wg_route_to {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } to; // any.sa_family AF_UNSPEC: unknown
+    union {
+        struct in_addr v4;
+        struct in6_addr v6;
+    } from; // zero: the kernel chooses
+    uint32_t from_interface;
+} cw_wg_route_to;
+
+// ---- Keypairs -------------------------------------------------------------------------------------------------------
+
+typedef struct cw_wg_keypair {
+    struct cw_wg_peer *peer;
+    uint32_t local_index, remote_index;
+    bool initiator; // our initiation made it
+    uint64_t born;  // ns
+    uint8_t send_key[CW_WG_KEY], receive_key[CW_WG_KEY];
+    // workers
+    _Alignas(64) _Atomic uint64_t sent; // next counter to use; reserved in batches with one atomic add
+    _Alignas(64) pthread_spinlock_t replay_lock;
+    cw_replay replay;
+} cw_wg_keypair;
+
+// ---- Peers ----------------------------------------------------------------------------------------------------------
+
+enum { // peer->attention: what a worker asks of control. Set with fetch_or; whoever sets the first bit puts the peer on the list.
+    CW_WG_WANT_HANDSHAKE = 1u << 0, // no keys, or keys that should be renewed
+    CW_WG_WANT_CONFIRM = 1u << 1,   // data arrived under `next`: it becomes current
+    CW_WG_WANT_ENDPOINT = 1u << 2,  // `moved` holds a new endpoint
+    CW_WG_WANT_TIMERS = 1u << 3,    // a stamp below was set while `watched` was false
+};
+
+typedef struct cw_wg_staged {
+    cw_buffer *first, *last;
+    uint32_t count;
+} cw_wg_staged;
+
+struct cw_wg_peer {
+    struct cw_wg_identity *identity;
+    cw_wg_peer *next; // of the identity, in order of making
+    uint32_t slot;    // in wg->peers; timers are by slot
+    cw_noise_remote remote;
+    uint16_t keepalive_seconds;
+    uint32_t allowed_ip_count;
+
+    // Keys. Workers read the pointers.
+    cw_wg_keypair *previous, *current, *next_pair;
+    cw_wg_route_to endpoint; // workers read it
+
+    // Handshake and timers (control).
+    cw_noise_handshake handshake;
+    cw_cookie_jar jar;
+    uint8_t latest_timestamp[CW_WG_TIMESTAMP]; // greatest that we accepted
+    uint8_t sent_timestamp[CW_WG_TIMESTAMP];   // greatest that we sent: the next is greater whatever the clock does
+    uint64_t last_initiation_consumed, last_initiation_sent; // ns; 0: never
+    uint32_t attempts;                      // initiations since the last completed handshake or the first packet
+    uint64_t initiations_sent;
+    uint64_t handshake_unix_nanoseconds;
+    uint64_t retransmit_at, zero_keys_at;   // ns; 0: not armed
+    uint32_t jitter;                        // ns, of the timer that is armed
+    uint8_t pacing;                         // where it stands with pacing.c
+    cw_wg_peer *pacing_next, *pacing_previous;
+
+    // workers, all relaxed unless said otherwise. 0 means "not set". ns of CLOCK_MONOTONIC.
+    _Alignas(64) _Atomic uint32_t attention;
+    _Atomic(cw_wg_peer *) attention_next;
+    _Atomic bool watched;               // control has a timer that will look at the stamps within CW_WG_KEEPALIVE_TIMEOUT
+    _Atomic uint64_t unanswered_since;  // first data sent since anything authenticated arrived: new handshake after 10 s + 5 s + jitter
+    _Atomic uint64_t unreplied_since;   // first data received since we sent anything: keepalive after 10 s
+    _Atomic uint64_t last_traversal;    // anything authenticated, either way: persistent keepalive counts from here
+    _Atomic bool more_unreplied;        // data arrived after unreplied_since: another keepalive follows the first
+    _Atomic bool sent_last_minute;      // a handshake was asked for because received keys near their end
+    _Atomic uint64_t received_bytes, sent_bytes;
+    pthread_mutex_t leaf;               // of the two below
+    cw_wg_staged staged;
+    cw_wg_route_to moved;
+};
+
+// ---- Identities and ports -------------------------------------------------------------------------------------------
+
+typedef struct cw_allowed_ips cw_allowed_ips; // allowed_ips.h
+
+struct cw_wg_identity {
+    uint32_t handle; // 0: free
+    uint32_t slot;
+    uint32_t port;
+    bool up;
+    uint16_t mtu;
+    cw_noise_identity keys;
+    cw_cookie_keys cookie_keys;
+    cw_allowed_ips *allowed; // workers read it
+    cw_wg_peer *first, *last;
+    uint32_t peer_count;
+};
+
+typedef struct cw_wg_udp cw_wg_udp; // udp.h: the sockets of one port, or a test's memory transport
+
+// A handshake message on its way from a worker to control.
+typedef struct cw_wg_letter {
+    uint32_t port;
+    uint32_t length;
+    cw_wg_route_to from; // `to` is the sender
+    uint8_t bytes[sizeof(cw_wg_initiation)];
+} cw_wg_letter;
+
+// ---- Leaf lists that cross the border -------------------------------------------------------------------------------
+// A worker asks for control's attention. Wakes the thread when it sleeps.
+void cw_wg_ask(cw_wg *wg, cw_wg_peer *peer, uint32_t what);
+// A worker hands a handshake message over; false: the queue is full (count CW_WG_DROP_UNDER_LOAD).
+bool cw_wg_post(cw_wg *wg, const cw_wg_letter *letter);
+// Control, or a worker, sends one handshake message or keepalive at once. DSCP AF41 for handshakes, as the kernel module.
+bool cw_wg_send_message(cw_wg *wg, uint32_t port, const cw_wg_route_to *to, const uint8_t *message, size_t length);
+// Control, gate open: seals and sends what is staged for the peer under its current keys, or one keepalive if nothing is.
+void cw_wg_send_staged(cw_wg *wg, cw_wg_peer *peer, uint64_t now, bool keepalive_if_none);
+
+// Receiver indices: random, with the worker that made them recognisable (index % worker_count), unique in the engine.
+// An index stands for a handshake (pair NULL) or a keypair.
+typedef struct cw_wg_index_entry {
+    uint32_t index; // 0: free
+    cw_wg_peer *peer;
+    cw_wg_keypair *pair;
+} cw_wg_index_entry;
+
+#endif
