@@ -2,6 +2,7 @@
 import PackageDescription
 
 let strictC: [CSetting] = [.enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error), .headerSearchPath(".")]
+let coreLibraries: [LinkerSetting] = [.linkedLibrary("sodium"), .linkedLibrary("crypto"), .linkedLibrary("b2")]
 // Tests read internals in the release build too, so one build serves the product, the tests and the real-peer runs.
 let strictSwift: [SwiftSetting] = [.treatAllWarnings(as: .error), .unsafeFlags(["-enable-testing"], .when(configuration: .release))]
 
@@ -28,7 +29,7 @@ let package = Package(
     ],
     targets: [
         // Each packet: C.
-        .target(name: "CDataPath", cSettings: strictC),
+        .target(name: "CDataPath", cSettings: strictC + [.headerSearchPath("wireguard")], linkerSettings: coreLibraries),
         .target(name: "CLinux", cSettings: strictC),
         .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
