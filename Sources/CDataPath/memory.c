@@ -28,11 +28,15 @@ void *cw_map_secret(size_t size) {
     return memory;
 }
 
-void cw_discard(void *memory, size_t size) {
-    explicit_bzero(memory, size);
+bool cw_give_back(void *memory, size_t size) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     uintptr_t first = ((uintptr_t)memory + page - 1) / page * page;
     uintptr_t last = ((uintptr_t)memory + size) / page * page;
-    if (last <= first) return;
-    if (madvise((void *)first, last - first, MADV_DONTNEED_LOCKED) != 0) (void)madvise((void *)first, last - first, MADV_DONTNEED);
+    if (last <= first) return true;
+    return madvise((void *)first, last - first, MADV_DONTNEED_LOCKED) == 0 || madvise((void *)first, last - first, MADV_DONTNEED) == 0;
+}
+
+void cw_discard(void *memory, size_t size) {
+    explicit_bzero(memory, size);
+    (void)cw_give_back(memory, size);
 }

@@ -10,7 +10,7 @@ bool cw_ring_create(cw_ring *ring, size_t slot_size, uint32_t capacity) {
     ring->slots = slots;
     ring->slot_size = slot_size;
     ring->capacity = capacity;
-    ring->filled = ring->head_seen = ring->taken = ring->tail_seen = 0;
+    ring->filled = ring->head_seen = ring->trimmed = ring->taken = ring->tail_seen = 0;
     atomic_init(&ring->tail, 0);
     atomic_init(&ring->head, 0);
     return true;
@@ -41,6 +41,14 @@ bool cw_ring_publish(cw_ring *ring) {
     if (atomic_load_explicit(&ring->tail, memory_order_relaxed) == ring->filled) return false;
     atomic_store(&ring->tail, ring->filled);
     return true;
+}
+
+void cw_ring_trim(cw_ring *ring) {
+    enum { worth_the_call = 65536 }; // bytes
+    if ((uint64_t)(ring->filled - ring->trimmed) * ring->slot_size < worth_the_call) return;
+    if (cw_ring_room(ring) < ring->capacity) return;
+    // Nothing is published or reserved, and only the producer, who is here, writes slots.
+    if (cw_give_back(ring->slots, ring->slot_size * ring->capacity)) ring->trimmed = ring->filled;
 }
 
 void *cw_ring_peek(cw_ring *ring) {

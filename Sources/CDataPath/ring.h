@@ -16,6 +16,7 @@ typedef struct cw_ring {
     _Alignas(64) _Atomic uint32_t tail; // written by the producer: slots before it are published
     uint32_t filled;                    // producer: slots before it are reserved
     uint32_t head_seen;
+    uint32_t trimmed;                   // producer: `filled` when the memory was given back last
     _Alignas(64) _Atomic uint32_t head; // written by the consumer: slots before it are free again
     uint32_t taken;                     // consumer: next slot to read
     uint32_t tail_seen;
@@ -29,6 +30,9 @@ void cw_ring_destroy(cw_ring *ring);
 uint32_t cw_ring_room(cw_ring *ring); // slots that can be reserved now
 void *cw_ring_reserve(cw_ring *ring); // NULL: full
 bool cw_ring_publish(cw_ring *ring);  // makes all reserved slots visible; false: there was nothing new
+// A ring that is used turns through all its slots, so in time all its memory is touched, however few slots are in use at once.
+// Gives it back to the system if no slot is in use and enough of them were since the last time. Costs nothing otherwise.
+void cw_ring_trim(cw_ring *ring);
 
 // ---- Consumer ----
 void *cw_ring_peek(cw_ring *ring);   // oldest published slot, or NULL

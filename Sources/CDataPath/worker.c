@@ -1,5 +1,6 @@
 // Timers of a worker: none of its own. It sleeps until a descriptor is ready, a ring has something, or the earliest deadline of a
-// session's link (acknowledgment, reorder hold, Reset-Request) has come.
+// session's link (acknowledgment, reorder hold, Reset-Request) has come; and, after work, once more a few seconds later to give
+// memory back.
 #define _GNU_SOURCE
 #include "worker.h"
 
@@ -14,7 +15,7 @@
 
 #include "memory.h"
 
-enum { commands_per_round = 64, pool_minimum = 2048, pool_maximum = 16384 };
+enum { commands_per_round = 64, trim_seconds = 3, pool_minimum = 2048, pool_maximum = 16384 };
 
 uint64_t cw_now(void) {
     struct timespec now;
@@ -50,6 +51,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     worker->stride = (worker->link_offset + cw_link_size() + page - 1) / page * page;
     worker->buffer_count = buffers_needed(config, worker->slots);
     worker->delivered_capacity = 2 * config->batch_size + config->reorder_packets + 2;
+    worker->trim_at = UINT64_MAX;
     worker->icmp_bucket = cw_bucket_full(config->icmp_rate, config->icmp_rate, cw_now());
 
     worker->memory = cw_map_secret(worker->slots * worker->stride);
@@ -124,6 +126,18 @@ void cw_worker_refill(cw_worker *worker) {
         cw_pool_give(&worker->pool, &worker->buffers[worker->buffers_used++]);
 }
 
+void cw_worker_trim(cw_worker *worker) {
+    uint32_t workers = worker->config->worker_count;
+    cw_ring_trim(&worker->events);
+    for (uint32_t to = 0; to < workers; to++)
+        if (to != worker->index) cw_ring_trim(&worker->engine->handoffs[worker->index * workers + to]);
+    // No packet is held anywhere: begin anew with a few buffers.
+    if (worker->buffers_used <= 4 * worker->config->batch_size || worker->pool.available < worker->buffers_used) return;
+    if (!cw_give_back(worker->buffers, worker->buffers_used * sizeof *worker->buffers)) return;
+    worker->pool = (cw_pool){0};
+    worker->buffers_used = 0;
+}
+
 void cw_worker_fail(cw_worker *worker, int *fd, int reason) {
     // It stays open until destroy, but is not looked at again: a dead descriptor is always ready.
     (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, *fd, NULL);
@@ -136,6 +150,7 @@ static int wait_for_work(cw_worker *worker, bool more, struct epoll_event *ready
     atomic_store(&worker->sleeping, 1);
     if (!more && !has_ring_work(worker)) {
         uint64_t deadline = cw_timers_next(&worker->timers), now = cw_now();
+        if (deadline > worker->trim_at) deadline = worker->trim_at;
         if (deadline == UINT64_MAX) {
             until = NULL;
         } else if (deadline > now) {
@@ -167,6 +182,11 @@ void *cw_worker_main(void *argument) {
             }
         }
         uint64_t now = cw_now();
+        if (worker->trim_at <= now) {
+            cw_worker_trim(worker);
+            worker->trim_at = UINT64_MAX;
+        }
+        if (worker->trim_at == UINT64_MAX && (count > 0 || more)) worker->trim_at = now + trim_seconds * UINT64_C(1000000000);
         cw_worker_refill(worker);
         // One bounded step each; epoll is level-triggered and brings back what was left.
         more = cw_worker_commands(worker, now, commands_per_round);

@@ -169,6 +169,7 @@ typedef struct cw_worker {
     cw_pool pool;
     cw_buffer *buffers;
     uint32_t buffer_count, buffers_used;
+    uint64_t trim_at; // when memory that is not in use goes back to the system; UINT64_MAX: nothing has happened since
 
     struct {
         uint16_t mtu;
@@ -225,6 +226,7 @@ void *cw_worker_main(void *worker);
 void cw_worker_wake(cw_worker *worker);   // if it sleeps; after publishing to one of its rings
 void cw_worker_nudge(cw_worker *worker);  // always
 void cw_worker_refill(cw_worker *worker); // brings fresh buffers into the pool
+void cw_worker_trim(cw_worker *worker);   // gives back what a burst left behind
 void cw_worker_fail(cw_worker *worker, int *fd, int reason);
 
 // worker_command.c

@@ -72,6 +72,9 @@ public struct Engine: ~Copyable, Sendable {
         backlogStart = 0
     }
 
+    /// Gives back memory that a burst of commands has left behind. To be called now and then.
+    public mutating func trim() { cw_engine_trim(engine) }
+
     /// Takes up to `pollBatch` waiting events.
     public func poll() -> [Event] {
         let count = cw_engine_poll(engine, events.baseAddress, events.count)

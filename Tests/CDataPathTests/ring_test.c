@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "harness.h"
 #include "ring.h"
@@ -29,6 +31,44 @@ static void test_capacity(void) {
     }
     CHECK(cw_ring_peek(&ring) == NULL);
     CHECK(cw_ring_reserve(&ring) != NULL);
+    cw_ring_destroy(&ring);
+}
+
+static size_t resident(cw_ring *ring) {
+    static unsigned char pages[4096];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), count = ring->slot_size * ring->capacity / page, sum = 0;
+    CHECK(mincore(ring->slots, count * page, pages) == 0);
+    for (size_t i = 0; i < count; i++) sum += pages[i] & 1;
+    return sum;
+}
+
+// A turn through all slots touches all memory; trimming an idle ring gives it back, and the ring goes on as before.
+static void test_trim(void) {
+    cw_ring ring;
+    CHECK(cw_ring_create(&ring, 4096, 64));
+    for (unsigned turn = 0; turn < 100; turn++) {
+        *(unsigned *)cw_ring_reserve(&ring) = turn;
+        cw_ring_publish(&ring);
+        CHECK_EQUAL(*(unsigned *)cw_ring_peek(&ring), turn);
+        cw_ring_release(&ring);
+    }
+    CHECK_EQUAL(resident(&ring), 64);
+    *(unsigned *)cw_ring_reserve(&ring) = 7;
+    cw_ring_trim(&ring); // reserved: nothing happens
+    CHECK_EQUAL(resident(&ring), 64);
+    cw_ring_publish(&ring);
+    cw_ring_trim(&ring); // published: nothing happens
+    CHECK_EQUAL(resident(&ring), 64);
+    CHECK_EQUAL(*(unsigned *)cw_ring_peek(&ring), 7);
+    cw_ring_release(&ring);
+    cw_ring_trim(&ring);
+    CHECK_EQUAL(resident(&ring), 0);
+    *(unsigned *)cw_ring_reserve(&ring) = 8;
+    cw_ring_publish(&ring);
+    CHECK_EQUAL(*(unsigned *)cw_ring_peek(&ring), 8);
+    cw_ring_release(&ring);
+    cw_ring_trim(&ring); // too little since the last time
+    CHECK_EQUAL(resident(&ring), 1);
     cw_ring_destroy(&ring);
 }
 
@@ -96,6 +136,7 @@ static void test_two_threads(void) {
 
 int main(void) {
     RUN(capacity);
+    RUN(trim);
     RUN(wrap);
     RUN(two_threads);
     FINISH();

@@ -230,6 +230,10 @@ typedef struct cw_command {
 // OPEN and IMPORT choose the session's worker; later commands for that handle go to the same worker.
 cw_status cw_engine_submit(cw_engine *engine, const cw_command *commands, size_t count, size_t *taken);
 
+// Gives memory of the command rings back to the system that a burst of commands has left behind, if they are empty now. To be called
+// now and then by the thread that submits; the workers look after what is theirs.
+void cw_engine_trim(cw_engine *engine);
+
 // ---- Events ---------------------------------------------------------------------------------------------------------
 
 typedef enum CW_CLOSED_ENUM cw_event_type {
