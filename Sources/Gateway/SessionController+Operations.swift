@@ -80,7 +80,7 @@ extension SessionController {
 
     /// After many sessions have ended, their memory goes back to the system: malloc keeps it otherwise.
     func giveBackMemory() {
-        engine.trim()
+        engine?.trim()
         // Once they have stopped ending: in the middle of it, most would still be to come.
         defer { endedAtLastLook = endedSessions }
         guard endedSessions - trimmedAt >= 64, endedSessions == endedAtLastLook else { return }
