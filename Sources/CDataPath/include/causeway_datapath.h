@@ -465,6 +465,60 @@ void cw_wg_counters_read(cw_wg *wg, cw_wg_counters *out);
 // Curve25519: clamps `private_key` and derives its public key.
 void cw_wg_public_key(uint8_t private_key[CW_WG_KEY_SIZE], uint8_t public_key[CW_WG_KEY_SIZE]);
 
+// ---- Device ---------------------------------------------------------------------------------------------------------
+//
+// WireGuard alone over a TUN: what the TUN's queues bring leaves through the peers of one identity, and what arrives for that
+// identity goes into the TUN. A queue for each worker.
+
+typedef struct cw_device cw_device;
+
+typedef struct cw_device_config {
+    uint32_t worker_count; // 1...CW_MAX_WORKERS; also that of `wireguard`, whose own is not looked at
+    uint32_t batch_size;   // 1...CW_MAX_BATCH reads of a queue in one step
+    uint32_t icmp_rate;    // ICMP errors per second and worker that we make; 0: none
+    uint32_t reserved;
+    int32_t tun_fd[CW_MAX_WORKERS]; // non-blocking; the device owns them from create on
+    cw_wg_config wireguard;
+} cw_device_config;
+
+void cw_device_config_defaults(cw_device_config *config); // 1 worker, batch 64, 100 ICMP errors; 8 identities; descriptors -1
+
+// Opens (creates) `count` queues of the TUN `name`, with a virtio header in front of each packet. Needs CAP_NET_ADMIN. On failure
+// none stays open.
+cw_status cw_open_tun_offload(const char *name, uint32_t count, int32_t *fds);
+// The name of the interface behind a queue, also of one that another program opened. CW_INVALID: not a TUN, or one with IFF_NO_PI off.
+enum { CW_TUN_NAME_SIZE = 16 };
+cw_status cw_tun_name(int32_t fd, char name[CW_TUN_NAME_SIZE]);
+
+// config is copied. Turns on the offloads of the TUN that the kernel has; a queue without virtio headers (adopted, say) is served packet by
+// packet. On failure no descriptor of config has been closed.
+cw_status cw_device_create(const cw_device_config *config, cw_device **device);
+cw_status cw_device_start(cw_device *device);
+void cw_device_stop(cw_device *device);    // ends the threads; state stays readable
+void cw_device_destroy(cw_device *device); // stops if needed, wipes keys, closes descriptors
+
+// For ports, identities, peers. Owned by the device.
+cw_wg *cw_device_wireguard(cw_device *device);
+// The identity whose packets the TUN carries; 0: none, and every packet is answered with ICMP unreachable. Any thread, any time.
+void cw_device_set_identity(cw_device *device, uint32_t identity);
+
+// Readable once a queue of the TUN has failed for good, for example because the interface was deleted. Owned by the device.
+int32_t cw_device_event_fd(const cw_device *device);
+int32_t cw_device_failure(const cw_device *device); // an errno value; 0: none
+
+typedef struct cw_device_counters {
+    uint64_t reads, read_packets;     // of the TUN, and the packets that became of them
+    uint64_t writes, written_packets; // and the packets that went into them
+    uint64_t icmp_sent;
+    uint64_t malformed;     // not an IP packet, or a virtio header that does not fit it
+    uint64_t too_long;      // longer than a buffer and not to be fragmented (ICMP was sent if the rate allowed)
+    uint64_t write_failed;  // packets that the TUN refused, for example while it is down
+    uint64_t wrong_identity; // arrived for another identity
+    uint64_t overflow;      // no buffer
+} cw_device_counters;
+
+void cw_device_counters_read(const cw_device *device, cw_device_counters *out); // safe while workers run
+
 #ifdef __cplusplus
 }
 #endif
