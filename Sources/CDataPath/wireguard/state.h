@@ -17,6 +17,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <sys/socket.h>
 
 #include "aead.h"
@@ -25,7 +26,6 @@
 #include "gate.h"
 #include "limiter.h"
 #include "noise.h"
-#include "prefix_trie.h"
 #include "replay.h"
 #include "timer_heap.h"
 #include "token_bucket.h"
@@ -81,7 +81,7 @@ typedef struct cw_wg_staged {
 
 struct cw_wg_peer {
     struct cw_wg_identity *identity;
-    cw_wg_peer *next; // of the identity, in order of making
+    cw_wg_peer *next, *before; // of the identity, in order of making
     uint32_t slot;    // in wg->peers; timers are by slot
     cw_noise_remote remote;
     uint16_t keepalive_seconds;
@@ -103,7 +103,12 @@ struct cw_wg_peer {
     uint64_t retransmit_at, zero_keys_at;   // ns; 0: not armed
     uint32_t jitter;                        // ns, of the timer that is armed
     uint8_t pacing;                         // where it stands with pacing.c
+    struct cw_wg_window *window;            // of pacing.c, while it waits for its turn or for a response
     cw_wg_peer *pacing_next, *pacing_previous;
+    cw_wg_peer *same_endpoint_next, *same_endpoint_previous; // scan.c: peers with equal endpoints
+    bool has_endpoint_entry;                                 // on that list
+    bool removed;                                            // no longer of an identity; its memory is about to go
+
 
     // workers, all relaxed unless said otherwise. 0 means "not set". ns of CLOCK_MONOTONIC.
     _Alignas(64) _Atomic uint32_t attention;
@@ -114,6 +119,8 @@ struct cw_wg_peer {
     _Atomic uint64_t last_traversal;    // anything authenticated, either way: persistent keepalive counts from here
     _Atomic bool more_unreplied;        // data arrived after unreplied_since: another keepalive follows the first
     _Atomic bool sent_last_minute;      // a handshake was asked for because received keys near their end
+    _Atomic bool handshaking;           // control: a handshake is under way, wishes for one only set `asked_again` (cw_wg_ask)
+    _Atomic bool asked_again;
     _Atomic uint64_t received_bytes, sent_bytes;
     pthread_mutex_t leaf;               // of the two below
     cw_wg_staged staged;
@@ -125,16 +132,16 @@ struct cw_wg_peer {
 typedef struct cw_allowed_ips cw_allowed_ips; // allowed_ips.h
 
 struct cw_wg_identity {
-    uint32_t handle; // 0: free
-    uint32_t slot;
+    uint32_t handle; // 0: free. The low 16 bits are its number in wg->identities, from 1 on
     uint32_t port;
-    bool up;
-    uint16_t mtu;
+    bool up;         // workers read it
+    uint16_t mtu;    // workers read it; never 0
     cw_noise_identity keys;
     cw_cookie_keys cookie_keys;
     cw_allowed_ips *allowed; // workers read it
     cw_wg_peer *first, *last;
     uint32_t peer_count;
+    cw_wg_identity *port_next, *port_previous; // identities of one port
 };
 
 typedef struct cw_wg_udp cw_wg_udp; // udp.h: the sockets of one port, or a test's memory transport
@@ -164,5 +171,115 @@ typedef struct cw_wg_index_entry {
     cw_wg_peer *peer;
     cw_wg_keypair *pair;
 } cw_wg_index_entry;
+
+// ---- What data gives to control (table.c, allowed_ips.c, udp.c, data_send.c) ------------------------------------------
+// "Closed": the caller has closed the gate. Without a word: control, gate open.
+
+uint32_t cw_wg_index_add(cw_wg *wg, cw_wg_peer *peer);                                  // closed; of a handshake; 0: the table is full
+void cw_wg_index_set_pair(cw_wg *wg, uint32_t index, cw_wg_keypair *pair);              // closed; it becomes a keypair's
+void cw_wg_index_remove(cw_wg *wg, uint32_t index);                                     // closed; 0 is passed over
+const cw_wg_index_entry *cw_wg_index_find(const cw_wg *wg, uint32_t index);             // control at any time, workers inside the gate
+cw_wg_keypair *cw_wg_keypair_take(cw_wg *wg);                                           // zeroed but for its lock; NULL: no memory
+void cw_wg_keypair_give(cw_wg *wg, cw_wg_keypair *pair);                                // no worker can reach it any more; wipes it
+
+cw_allowed_ips *cw_allowed_ips_create(void); // NULL: no memory
+void cw_allowed_ips_destroy(cw_allowed_ips *table);
+// Makes sure that the next `prefixes` calls of set cannot fail. May allocate; workers may be looking things up meanwhile: what they
+// read is only changed (a pointer to greater memory, taken into use) by the next set, under the closed gate.
+bool cw_allowed_ips_reserve(cw_allowed_ips *table, size_t prefixes);
+void cw_allowed_ips_set(cw_allowed_ips *table, const cw_prefix *prefix, cw_wg_peer *peer); // closed; keeps allowed_ip_count of both peers
+void cw_allowed_ips_remove_peer(cw_allowed_ips *table, cw_wg_peer *peer);                  // closed
+size_t cw_allowed_ips_list(const cw_allowed_ips *table, const cw_wg_peer *peer, cw_prefix *out, size_t capacity);
+
+cw_status cw_wg_udp_open(cw_wg *wg, uint32_t port, const cw_wg_port_config *config, cw_wg_udp **udp); // before wg->ports[port].udp is set
+void cw_wg_udp_close(cw_wg *wg, cw_wg_udp *udp);        // closed, or no worker can reach it any more
+uint16_t cw_wg_udp_number(const cw_wg_udp *udp);
+cw_status cw_wg_udp_set_fwmark(cw_wg_udp *udp, uint32_t fwmark);
+
+bool cw_wg_data_create(cw_wg *wg); // the section of data below; called last by cw_wg_create
+void cw_wg_data_destroy(cw_wg *wg);
+uint32_t cw_wg_stage_drop(cw_wg *wg, cw_wg_peer *peer); // empties the peer's stage; how many there were (not counted as drops yet)
+bool cw_wg_stage_is_empty(cw_wg_peer *peer);            // takes the leaf lock
+
+// ---- The engine -----------------------------------------------------------------------------------------------------
+
+// Control's time. Workers are given `now` by their callers; both are CLOCK_MONOTONIC, or a test's own.
+typedef struct cw_wg_clock {
+    uint64_t now; // ns
+    uint64_t unix_seconds;
+    uint32_t unix_nanoseconds;
+} cw_wg_clock;
+
+// Counters of one thread: only that thread writes (control: whoever holds wg->lock). Fields by CW_WG_TALLY(name).
+typedef struct cw_wg_tally {
+    _Alignas(64) _Atomic uint64_t values[sizeof(cw_wg_counters) / sizeof(uint64_t)];
+} cw_wg_tally;
+#define CW_WG_TALLY(field) (offsetof(cw_wg_counters, field) / sizeof(uint64_t))
+#define CW_WG_TALLY_DROP(drop) (CW_WG_TALLY(drops) + (size_t)(drop))
+
+typedef struct cw_wg_port {
+    cw_wg_udp *udp; // NULL: not open. Workers read it
+    cw_wg_port_config config;
+    uint16_t number;
+    uint32_t identity_count;
+    cw_wg_identity *identities;
+} cw_wg_port;
+
+typedef struct cw_wg_letters { // a ring under a leaf lock: handshakes are rare beside data
+    pthread_mutex_t leaf;
+    cw_wg_letter *ring; // CW_WG_HANDSHAKE_QUEUE
+    uint32_t first;
+    _Atomic uint32_t count;
+} cw_wg_letters;
+
+struct cw_wg {
+    cw_wg_config config;
+    pthread_mutex_t lock; // control
+    cw_gate gate;
+    cw_wg_port ports[CW_WG_MAX_PORTS + 1]; // 0 is not used
+    cw_wg_identity *identities;            // [identity_capacity + 1]; 0 is not used
+    cw_wg_peer *peers;                     // [peer_capacity], memory for keys
+    cw_wg_tally *tallies;                  // [worker_count + 1]; the last is control's
+
+    // Where workers leave things for control.
+    cw_wg_letters letters;
+    _Atomic(cw_wg_peer *) attention; // a stack, taken as a whole
+    _Atomic bool sleeping;           // control writes it before it looks a last time; who leaves something wakes it then
+    int wake_fd;
+
+    // ---- control ----
+    pthread_t thread;
+    bool thread_runs;
+    _Atomic bool stopping;
+    cw_wg_clock clock; // of the step that runs, or ran last
+    cw_timer_heap timers; // slot: the peer's; peer_capacity: pacing's
+    uint32_t identity_count, identities_used, peer_count, peers_used;
+    uint32_t *free_identities, *free_peers;
+    uint16_t *generations;     // of identity handles
+    uint32_t free_identity_count, free_peer_count;
+    uint32_t *by_key;          // peers by (identity, public key): open addressing, slot + 1
+    uint32_t by_key_mask;
+    uint64_t hash_seed;
+    cw_wg_peer **by_endpoint;  // scan.c: lists of peers, by hash of endpoint and port
+    uint32_t by_endpoint_mask;
+    cw_bucket scan_bucket;
+    cw_cookie_secret cookie_secret;
+    cw_limiter *limiter;
+    uint64_t loaded_until;      // ns: we are under load until then
+    struct cw_wg_window *windows; // pacing.c
+    uint64_t waiting, outstanding;
+
+    // ---- data ----
+};
+
+static inline void cw_wg_tally_add(cw_wg *wg, uint32_t thread, size_t field, uint64_t count) {
+    _Atomic uint64_t *value = &wg->tallies[thread].values[field];
+    atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + count, memory_order_relaxed);
+}
+static inline uint32_t cw_wg_control_tally(const cw_wg *wg) { return wg->config.worker_count; }
+
+// One bounded step of control without its thread: letters, wishes, timers that are due. Returns when it has to be called again at the
+// latest (ns; UINT64_MAX: when somebody leaves something). `more` work may be left: then the time returned is `clock->now`.
+uint64_t cw_wg_step(cw_wg *wg, const cw_wg_clock *clock);
 
 #endif
