@@ -1,14 +1,37 @@
 #include "ip.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
-uint32_t cw_sum(uint32_t sum, const uint8_t *data, size_t length) {
-    uint64_t wide = sum;
-    size_t i = 0;
-    for (; i + 1 < length; i += 2) wide += cw_get16(data + i);
-    if (i < length) wide += (uint32_t)data[i] << 8;
+static uint64_t fold(uint64_t wide) {
     while (wide >> 16 != 0) wide = (wide & 0xFFFF) + (wide >> 16);
-    return (uint32_t)wide;
+    return wide;
+}
+
+// The sum comes out the same in either byte order, but for the order of its own bytes (RFC 1071 section 2 (B)), and over words of any
+// length: so it is taken over 64 bits at a time, as the machine reads them, and swapped once.
+uint32_t cw_sum(uint32_t sum, const uint8_t *data, size_t length) {
+    unsigned __int128 even = 0, odd = 0;
+    size_t i = 0;
+    for (; i + 16 <= length; i += 16) {
+        uint64_t words[2];
+        memcpy(words, data + i, sizeof words);
+        even += words[0];
+        odd += words[1];
+    }
+    even += odd;
+    uint64_t wide = (uint64_t)(uint32_t)even + (uint32_t)(even >> 32) + (uint64_t)(even >> 64);
+    uint16_t word;
+    for (; i + 2 <= length; i += 2) {
+        memcpy(&word, data + i, 2);
+        wide += word;
+    }
+    if (i < length) {
+        word = 0;
+        memcpy(&word, data + i, 1);
+        wide += word;
+    }
+    return (uint32_t)fold(ntohs((uint16_t)fold(wide)) + (uint64_t)sum);
 }
 
 uint16_t cw_checksum_replace(uint16_t checksum, uint16_t before, uint16_t after) {

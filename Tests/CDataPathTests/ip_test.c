@@ -175,6 +175,18 @@ static void test_checksum(void) {
     CHECK_EQUAL(cw_sum(0, example, 7), cw_sum(0, (uint8_t[]){0x00, 0x01, 0xF2, 0x03, 0xF4, 0xF5, 0xF6, 0x00}, 8));
     CHECK_EQUAL(cw_checksum_replace(0xDD2F, 0x5555, 0x3285), 0x0000);
     test_random random = {11};
+    // Any length at any alignment, and what a carry at the end of every word does, against the definition.
+    static uint8_t ones[300], mixed[300];
+    memset(ones, 0xFF, sizeof ones);
+    for (unsigned j = 0; j < sizeof mixed; j++) mixed[j] = (uint8_t)next_random(&random);
+    for (size_t length = 0; length <= 280; length++)
+        for (unsigned from = 0; from < 9; from++) {
+            const uint8_t *octets = (length + from) % 2 == 0 ? ones + from : mixed + from;
+            uint64_t plain = 0xFFF0;
+            for (size_t j = 0; j < length; j++) plain += (uint64_t)octets[j] << (j % 2 == 0 ? 8 : 0);
+            while (plain > 0xFFFF) plain = (plain & 0xFFFF) + (plain >> 16);
+            CHECK_EQUAL(cw_sum(0xFFF0, octets, length), plain);
+        }
     for (unsigned i = 0; i < 2000; i++) {
         uint8_t bytes[64];
         for (unsigned j = 0; j < sizeof bytes; j++) bytes[j] = (uint8_t)next_random(&random);
