@@ -40,6 +40,9 @@ const char *cw_drop_name(cw_drop drop) {
     case CW_DROP_RATE: return "rate";
     case CW_DROP_SEND_FAILED: return "send-failed";
     case CW_DROP_OVERFLOW: return "overflow";
+    case CW_DROP_NO_PEER: return "no-peer";
+    case CW_DROP_WRONG_UPLINK: return "wrong-uplink";
+    case CW_DROP_WRONG_PEER: return "wrong-peer";
     case CW_DROP_COUNT: break;
     }
     return "unknown";

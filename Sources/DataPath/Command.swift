@@ -9,6 +9,8 @@ public struct Command: Sendable {
     public enum Kind: Sendable {
         /// A session that passes control frames.
         case open(SessionParameters)
+        /// A session whose user comes over WireGuard: no GRE, no PPP.
+        case openNative(NativeParameters)
         case update(SessionUpdate)
         /// Sets one direction's MPPE; nil ends encryption in it.
         case rekey(Direction, Encryption?)
@@ -19,7 +21,8 @@ public struct Command: Sendable {
         /// Sends one PPP control frame to the client.
         case inject(protocol: UInt16, payload: [UInt8])
         case export
-        case importState([UInt8])
+        /// `identity` takes the place of the exported session's; nil for the TUN. One that left through an identity needs one.
+        case importState([UInt8], identity: WireGuardEngine.Identity? = nil)
         case tunnel(index: UInt32, mtu: UInt16, up: Bool)
         case localAddresses([IPAddress])
     }
@@ -32,6 +35,7 @@ public struct Command: Sendable {
     var name: String {
         switch kind {
         case .open: "open"
+        case .openNative: "open native"
         case .update: "update"
         case .rekey: "rekey"
         case .bind: "bind"
@@ -80,6 +84,18 @@ public struct SessionParameters: Sendable {
     }
 }
 
+/// Whose WireGuard peer a native session is.
+public struct NativeParameters: Sendable, Equatable {
+    /// That the user's device connects to. It carries nothing but native sessions.
+    public var identity: WireGuardEngine.Identity
+    /// The device's public key, 32 bytes.
+    public var peer: [UInt8]
+    public init(identity: WireGuardEngine.Identity, peer: [UInt8]) {
+        self.identity = identity
+        self.peer = peer
+    }
+}
+
 /// What is nil stays as it is.
 public struct SessionUpdate: Sendable {
     public var flags: SessionFlags?
@@ -117,10 +133,15 @@ public struct Binding: Sendable, Equatable {
     public var mtu: UInt16
     /// The first is the session's own address; at most 32.
     public var prefixes: [IPPrefix]
-    public init(gatewayAddress: IPAddress, tunnel: UInt32, mtu: UInt16, prefixes: [IPPrefix]) {
+    /// Where the session's packets leave, and the only place from which packets for its prefixes are taken; nil: the TUN.
+    public var identity: WireGuardEngine.Identity?
+    public init(
+        gatewayAddress: IPAddress, tunnel: UInt32, mtu: UInt16, prefixes: [IPPrefix], identity: WireGuardEngine.Identity? = nil
+    ) {
         self.gatewayAddress = gatewayAddress
         self.tunnel = tunnel
         self.mtu = mtu
         self.prefixes = prefixes
+        self.identity = identity
     }
 }

@@ -10,6 +10,8 @@ public struct Engine: ~Copyable, Sendable {
     private nonisolated(unsafe) let events: UnsafeMutableBufferPointer<cw_event>
     private var backlog: [Command] = []
     private var backlogStart = 0
+    /// nil unless the configuration asked for it. It may be kept and called from anywhere.
+    public let wireGuard: WireGuardEngine?
 
     /// How many of the host's own addresses users can be kept off.
     public static let mostLocalAddresses = Int(CW_MAX_LOCAL_ADDRESSES)
@@ -27,11 +29,13 @@ public struct Engine: ~Copyable, Sendable {
             throw error
         }
         self.engine = engine!
+        wireGuard = cw_engine_wireguard(engine!).map(WireGuardEngine.init)
         events = .allocate(capacity: Self.pollBatch)
         events.initialize(repeating: cw_event())
     }
 
     deinit {
+        wireGuard?.end()
         cw_engine_destroy(engine)
         events.deallocate()
     }
@@ -108,10 +112,10 @@ public struct Engine: ~Copyable, Sendable {
             let opened = cw_open_gre(4, UInt32(worker), UInt32(configuration.workers), &gre)
             withDescriptors(&native) { gres, _ in gres[worker] = gre }
             try EngineError.check(opened, "open the raw GRE socket (CAP_NET_RAW is needed)")
-            let made = cw_open_tun(configuration.interface, &tun)
+            guard let interface = configuration.interface else { continue }
+            let made = cw_open_tun(interface, &tun)
             withDescriptors(&native) { _, tuns in tuns[worker] = tun }
-            try EngineError.check(
-                made, "create the TUN interface \(configuration.interface) (CAP_NET_ADMIN and /dev/net/tun are needed)")
+            try EngineError.check(made, "create the TUN interface \(interface) (CAP_NET_ADMIN and /dev/net/tun are needed)")
         }
     }
 
@@ -145,6 +149,11 @@ extension Command {
             native.open.flags = parameters.flags.rawValue
             native.open.local_address = cw_address(parameters.localAddress)
             native.open.peer_address = cw_address(parameters.peerAddress)
+        case .openNative(let parameters):
+            native.type = .CW_OPEN_NATIVE
+            // No key of another length gets in: identity 0 is refused by the core.
+            native.open_native.identity = parameters.peer.count == WireGuardSecret.length ? parameters.identity.handle : 0
+            withUnsafeMutableBytes(of: &native.open_native.peer) { $0.copyBytes(from: parameters.peer.prefix($0.count)) }
         case .update(let update):
             native.type = .CW_UPDATE
             if let flags = update.flags {
@@ -176,6 +185,7 @@ extension Command {
             native.bind.gateway_address = cw_address(binding.gatewayAddress)
             native.bind.tunnel = binding.tunnel
             native.bind.mtu = binding.mtu
+            native.bind.identity = binding.identity?.handle ?? 0
             // One too many is refused by the core, not left out.
             native.bind.prefix_count = UInt16(clamping: binding.prefixes.count)
             withUnsafeMutableBytes(of: &native.bind.prefixes) { bytes in
@@ -194,8 +204,9 @@ extension Command {
                 native.inject.payload = $0.baseAddress
                 return body(native)
             }
-        case .importState(let state):
+        case .importState(let state, let identity):
             native.type = .CW_IMPORT
+            native.import_state.identity = identity?.handle ?? 0
             native.import_state.length = UInt32(clamping: state.count)
             return state.withUnsafeBufferPointer {
                 native.import_state.state = $0.baseAddress

@@ -10,8 +10,8 @@ public struct EngineConfiguration: Sendable {
     }
 
     public var role: Role
-    /// Name of the TUN interface, at most 15 bytes.
-    public var interface: String
+    /// Name of the TUN interface, at most 15 bytes; nil: none is made, and what should go there is dropped.
+    public var interface: String?
     /// Worker threads, 1...64.
     public var workers = 1
     /// 1...65,535 sessions over all workers.
@@ -26,8 +26,10 @@ public struct EngineConfiguration: Sendable {
     public var acknowledgeMicroseconds = 100_000
     public var allowUserToUser = false
     public var allowLocalDestinations = false
+    /// nil: no WireGuard. Gateways only.
+    public var wireGuard: WireGuardConfiguration?
 
-    public init(role: Role, interface: String) {
+    public init(role: Role, interface: String?) {
         self.role = role
         self.interface = interface
     }
@@ -44,6 +46,10 @@ public struct EngineConfiguration: Sendable {
         native.ack_microseconds = UInt32(clamping: acknowledgeMicroseconds)
         native.allow_user_to_user = allowUserToUser
         native.allow_local_destinations = allowLocalDestinations
+        if let wireGuard {
+            native.wireguard = true
+            native.wireguard_config = wireGuard.native
+        }
         return native
     }
 }

@@ -1,6 +1,6 @@
 // The data path: everything that each packet touches.
 //
-// GRE (RFC 2637 section 4) -> sequence window -> PPP framing -> MPPE (RFC 3078) -> IP checks -> TUN, and back.
+// GRE (RFC 2637 section 4) -> sequence window -> PPP framing -> MPPE (RFC 3078) -> IP checks -> TUN or WireGuard, and back.
 //
 // This is the only header that code outside this folder includes. It has an opaque engine, fixed-width structs and closed
 // enums; there are no callbacks and no globals. A session belongs to one worker thread, which owns its keys, windows and
@@ -36,6 +36,8 @@ enum {
     CW_MAX_LOCAL_ADDRESSES = 1024,
     CW_SESSION_STATE_SIZE = 4096, // an exported session fits; flat, versioned, no pointers
     CW_MPPE_KEY_SIZE = 16,
+    CW_WG_KEY_SIZE = 32,
+    CW_MAX_ACCESS_IDENTITIES = 16, // WireGuard identities with native sessions
 };
 
 // An address of either family; family 0 means "none". Bytes past the family's length are zero.
@@ -68,6 +70,21 @@ const char *cw_status_text(cw_status status);
 
 typedef struct cw_engine cw_engine;
 
+// A WireGuard engine (see the section WireGuard).
+typedef struct cw_wg cw_wg;
+
+typedef struct cw_wg_config {
+    uint32_t worker_count;     // 1...CW_MAX_WORKERS
+    uint32_t identity_capacity; // 1...65535
+    uint32_t peer_capacity;    // 1...262144, of all identities
+    uint32_t staged_packets;   // held for one peer while its handshake runs, the oldest goes first; 0...128
+    uint32_t outstanding;      // our initiations to one endpoint that may wait for a response at one time; 1...4096
+    uint32_t scan_budget;      // MAC1 checks per second spent on finding whom a foreign initiation is for
+    uint8_t reserved[8];
+} cw_wg_config;
+
+void cw_wg_config_defaults(cw_wg_config *config); // 1 worker, 4,096 identities, 8,192 peers, 128 staged, 64 outstanding, 200,000 checks
+
 typedef enum CW_CLOSED_ENUM cw_role {
     CW_ROLE_GATEWAY = 0, // PAC: inner destination selects the session on the way back, inner source is checked
     CW_ROLE_CLIENT = 1,  // PNS (test client, load generator): inner source selects the session, inner destination is checked
@@ -89,13 +106,16 @@ typedef struct cw_engine_config {
     uint32_t icmp_rate;            // ICMP errors per second and worker that we make
     bool allow_user_to_user;       // inner destination may be another session's address
     bool allow_local_destinations; // inner destination may be an address of this host, 127/8, 169.254/16 or multicast
-    uint8_t reserved[6];
+    bool wireguard;                // gateway only: with a WireGuard engine, set up as wireguard_config says (its worker_count is ours)
+    uint8_t reserved[5];
+    cw_wg_config wireguard_config;
     // Non-blocking; the engine owns them from create on. -1: none, and what should leave that way is dropped and counted.
     int32_t gre_fd[CW_MAX_WORKERS]; // raw GRE socket of each worker
     int32_t tun_fd[CW_MAX_WORKERS]; // TUN queue of each worker (IFF_VNET_HDR, IFF_NO_PI)
 } cw_engine_config;
 
-// Fills in the defaults: 1 worker, 4,096 sessions, batch 32, reorder 64 packets/50 ms, ack 100 ms, ...; descriptors -1.
+// Fills in the defaults: 1 worker, 4,096 sessions, batch 32, reorder 64 packets/50 ms, ack 100 ms, no WireGuard (but its defaults), ...;
+// descriptors -1.
 void cw_engine_config_defaults(cw_engine_config *config);
 
 // Opens the raw GRE socket for one worker: non-blocking, with a socket filter that lets in only enhanced GRE
@@ -114,6 +134,9 @@ void cw_engine_destroy(cw_engine *engine); // stops if needed, wipes keys, close
 int32_t cw_engine_event_fd(const cw_engine *engine);
 // Which kernels are in use, for example "scalar". Static storage.
 const char *cw_engine_isa(const cw_engine *engine);
+// The engine's WireGuard engine, whose ports, identities and peers the caller sets up at any time; NULL: none. It is created, started,
+// stopped and destroyed with the engine.
+cw_wg *cw_engine_wireguard(const cw_engine *engine);
 
 // ---- Commands -------------------------------------------------------------------------------------------------------
 
@@ -129,6 +152,7 @@ typedef enum CW_CLOSED_ENUM cw_command_type {
     CW_IMPORT = 9,           // re-create an exported session
     CW_TUNNEL = 10,          // state of a tunnel; goes to all workers
     CW_LOCAL_ADDRESSES = 11, // replaces the set of the host's own addresses; goes to all workers
+    CW_OPEN_NATIVE = 12,     // a session whose user comes over WireGuard: no GRE, no PPP
 } cw_command_type;
 
 enum { // cw_session_config.flags, cw_update.flags
@@ -146,6 +170,14 @@ typedef struct cw_session_config {
     cw_address local_address; // outer: GRE leaves from here
     cw_address peer_address;  // outer: the control connection's peer
 } cw_session_config;
+
+// A peer of ours instead of a legacy client: CW_BIND, CW_UNBIND, CW_CLOSE, counters and CW_UPDATE of rate and MTU work as for any session;
+// everything about GRE, PPP and MPPE, and CW_EXPORT, is refused with CW_INVALID (its state is in the WireGuard engine). What arrives for
+// the access identity must come from the peer that the session of its inner source names; that identity carries nothing else.
+typedef struct cw_native_config {
+    uint32_t identity; // that the user's device connects to; of at most CW_MAX_ACCESS_IDENTITIES, otherwise refused with CW_FULL
+    uint8_t peer[CW_WG_KEY_SIZE]; // the device's public key
+} cw_native_config;
 
 enum { // cw_update.mask
     CW_UPDATE_FLAGS = 1u << 0,
@@ -184,6 +216,9 @@ typedef struct cw_bind {
     uint32_t tunnel;            // index, 0...255
     uint16_t mtu;               // inner packets towards the client are at most this long
     uint16_t prefix_count;      // 1...CW_MAX_PREFIXES; the first is the session's own address
+    // Where the session's packets leave, and the only place from which packets for its prefixes are taken: a WireGuard identity, or 0
+    // for the TUN. An identity that does not exist (any more) carries nothing.
+    uint32_t identity;
     cw_prefix prefixes[CW_MAX_PREFIXES];
 } cw_bind;
 
@@ -206,6 +241,9 @@ typedef struct cw_local_addresses {
 } cw_local_addresses;
 
 typedef struct cw_import {
+    // What takes the place of the exported session's cw_bind.identity: handles mean something in one engine only. CW_INVALID when one is
+    // 0 and the other is not, so that a session never changes from WireGuard to the TUN unnoticed.
+    uint32_t identity;
     uint32_t length;
     const uint8_t *state; // copied by submit
 } cw_import;
@@ -216,6 +254,7 @@ typedef struct cw_command {
     uint64_t session; // the caller's handle, non-zero, unique among open sessions; unused by TUNNEL and LOCAL_ADDRESSES
     union {
         cw_session_config open;
+        cw_native_config open_native;
         cw_update update;
         cw_rekey rekey;
         cw_bind bind;
@@ -227,7 +266,7 @@ typedef struct cw_command {
 } cw_command;
 
 // Takes commands in order until one is invalid or its ring is full; *taken says how many were. Never blocks.
-// OPEN and IMPORT choose the session's worker; later commands for that handle go to the same worker.
+// OPEN, OPEN_NATIVE and IMPORT choose the session's worker; later commands for that handle go to the same worker.
 cw_status cw_engine_submit(cw_engine *engine, const cw_command *commands, size_t count, size_t *taken);
 
 // Gives memory of the command rings back to the system that a burst of commands has left behind, if they are empty now. To be called
@@ -273,6 +312,9 @@ typedef enum CW_CLOSED_ENUM cw_drop {
     CW_DROP_RATE,                // over the session's rate limit
     CW_DROP_SEND_FAILED,         // the socket or TUN refused it
     CW_DROP_OVERFLOW,            // no buffer, or a ring between workers was full
+    CW_DROP_NO_PEER,             // no WireGuard peer has this inner destination, or its endpoint is not known
+    CW_DROP_WRONG_UPLINK,        // for a session, but not from the identity or TUN that it is bound to
+    CW_DROP_WRONG_PEER,          // for an access identity: its inner source is not a native session of the peer that sent it
     CW_DROP_COUNT,
 } cw_drop;
 
@@ -327,24 +369,7 @@ void cw_engine_counters(cw_engine *engine, cw_counters *out);
 // share UDP ports. Handshakes and timers run on one thread of its own, data on the workers of the engine or device that owns it.
 // The calls below may be made by any thread at any time; they wait for each other, never for packets.
 
-typedef struct cw_wg cw_wg;
-
-enum {
-    CW_WG_KEY_SIZE = 32,
-    CW_WG_MAX_PORTS = 256,
-};
-
-typedef struct cw_wg_config {
-    uint32_t worker_count;     // 1...CW_MAX_WORKERS
-    uint32_t identity_capacity; // 1...65535
-    uint32_t peer_capacity;    // 1...262144, of all identities
-    uint32_t staged_packets;   // held for one peer while its handshake runs, the oldest goes first; 0...128
-    uint32_t outstanding;      // our initiations to one endpoint that may wait for a response at one time; 1...4096
-    uint32_t scan_budget;      // MAC1 checks per second spent on finding whom a foreign initiation is for
-    uint8_t reserved[8];
-} cw_wg_config;
-
-void cw_wg_config_defaults(cw_wg_config *config); // 1 worker, 4,096 identities, 8,192 peers, 128 staged, 64 outstanding, 200,000 checks
+enum { CW_WG_MAX_PORTS = 256 };
 
 // A UDP port, IPv4 and IPv6, with one socket of each family for every worker.
 typedef struct cw_wg_port_config {
