@@ -1,0 +1,229 @@
+import CLinux
+import Logging
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Musl
+#endif
+
+/// Answers the socket of one interface, on a thread of its own, so that `wg show`, `wg set` and others work with it.
+public final class UAPIServer: Sendable {
+    private let listener: UAPIListener
+    private let interface: any WireGuardInterface
+    private let logger: Logger?
+    private let removed: (@Sendable () -> Void)?
+    private let wake: Int32
+    private let thread: Mutex<pthread_t?>
+    private let stopping = Atomic<Bool>(false)
+
+    /// Opens the socket of `interfaceName` and serves it. `removed` is called once if its file is taken away.
+    public convenience init(
+        interfaceName: String, interface: any WireGuardInterface, logger: Logger? = nil, removed: (@Sendable () -> Void)? = nil
+    ) throws {
+        try self.init(
+            listener: UAPIListener(interfaceName: interfaceName), interface: interface, logger: logger, removed: removed)
+    }
+
+    /// Serves a socket that is open already.
+    public init(
+        listener: UAPIListener, interface: any WireGuardInterface, logger: Logger? = nil, removed: (@Sendable () -> Void)? = nil
+    ) throws {
+        self.listener = listener
+        self.interface = interface
+        self.logger = logger
+        self.removed = removed
+        wake = clinux_eventfd()
+        thread = Mutex(nil)
+        guard wake >= 0 else {
+            throw TunnelError.device(interface: listener.interfaceName, reason: "eventfd: \(String(cString: strerror(-wake)))")
+        }
+        var handle = pthread_t()
+        let me = Unmanaged.passRetained(self)
+        let result = pthread_create(
+            &handle, nil,
+            { argument in
+                Unmanaged<UAPIServer>.fromOpaque(argument!).takeRetainedValue().run()
+                return nil
+            }, me.toOpaque())
+        guard result == 0 else {
+            me.release()
+            throw TunnelError.device(interface: listener.interfaceName, reason: "no thread: \(String(cString: strerror(result)))")
+        }
+        thread.withLock { $0 = handle }
+    }
+
+    deinit { if wake >= 0 { close(wake) } }
+
+    /// Closes the socket and its connections and removes its file. Waits until the last call of the interface has returned. Not to
+    /// be called from within one.
+    public func stop() {
+        stopping.store(true, ordering: .releasing)
+        var one: UInt64 = 1
+        _ = write(wake, &one, 8)
+        guard let handle = thread.withLock({ handle in defer { handle = nil }; return handle }) else { return }
+        pthread_join(handle, nil)
+        listener.remove()
+    }
+
+    // MARK: The thread
+
+    /// A limit of ours; who comes later waits for the others to be done.
+    static let mostConnections = 32
+
+    private func run() {
+        var connections: [UAPIConnection] = []
+        let watch = removed == nil ? nil : DirectoryWatch(path: listener.path)
+        var isWatching = watch != nil
+        while !stopping.load(ordering: .acquiring) {
+            if isWatching, !listener.isInPlace {
+                isWatching = false
+                removed?()
+            }
+            var waiting = [
+                pollfd(fd: wake, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: isWatching ? watch!.descriptor : -1, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: connections.count < Self.mostConnections ? listener.descriptor : -1, events: Int16(POLLIN), revents: 0),
+            ]
+            waiting += connections.map { pollfd(fd: $0.descriptor, events: $0.awaited, revents: 0) }
+            let now = ContinuousClock.now
+            let patience = connections.map { $0.deadline - now }.min().map { max(0, Int32($0.components.seconds) + 1) * 1000 } ?? -1
+            guard poll(&waiting, nfds_t(waiting.count), patience) >= 0 else { continue }
+            if waiting[1].revents != 0 { watch?.drain() }
+            for index in connections.indices { connections[index].proceed(ready: waiting[3 + index].revents, interface, logger) }
+            connections.removeAll { connection in
+                guard connection.isOver || connection.deadline <= .now else { return false }
+                connection.end()
+                return true
+            }
+            if waiting[2].revents != 0 { accept(into: &connections) }
+        }
+        for connection in connections { connection.end() }
+    }
+
+    private func accept(into connections: inout [UAPIConnection]) {
+        while connections.count < Self.mostConnections {
+            let descriptor = Glibc.accept(listener.descriptor, nil, nil)
+            guard descriptor >= 0 else {
+                // Out of descriptors or memory: not at once again, somebody else may let go of some.
+                if ![EAGAIN, EINTR, ECONNABORTED].contains(errno) {
+                    logger?.warning("the UAPI socket does not accept", metadata: ["error": "\(String(cString: strerror(errno)))"])
+                    usleep(100_000)
+                }
+                return
+            }
+            _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+            _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
+            connections.append(UAPIConnection(descriptor: descriptor))
+        }
+    }
+}
+
+/// One client of the socket.
+private final class UAPIConnection {
+    let descriptor: Int32
+    private var conversation = UAPIConversation()
+    private var answer: [UInt8] = []
+    private var sent = 0
+    private(set) var isOver = false
+    private(set) var deadline = ContinuousClock.now + UAPIConnection.idlePatience
+
+    /// Limits of ours, for a pause between requests and for one request with its answer.
+    private static let idlePatience = Duration.seconds(600)
+    private static let requestPatience = Duration.seconds(30)
+
+    init(descriptor: Int32) { self.descriptor = descriptor }
+
+    /// What poll should wait for. Nothing is read while an answer has not been taken.
+    var awaited: Int16 { Int16(answer.isEmpty ? POLLIN : POLLOUT) }
+
+    func proceed(ready: Int16, _ interface: any WireGuardInterface, _ logger: Logger?) {
+        guard ready != 0 else { return }
+        let wasIdle = conversation.isIdle && answer.isEmpty
+        if answer.isEmpty { read() }
+        repeat {
+            send()
+        } while !isOver && answer.isEmpty && prepareAnswer(interface, logger)
+        if conversation.hasEnded, answer.isEmpty { isOver = true }
+        let isIdle = conversation.isIdle && answer.isEmpty
+        // A request is not given more time for arriving byte by byte.
+        if isIdle { deadline = .now + Self.idlePatience } else if wasIdle { deadline = .now + Self.requestPatience }
+    }
+
+    func end() {
+        conversation.wipe()
+        answer.wipe()
+        close(descriptor)
+    }
+
+    private func read() {
+        withUnsafeTemporaryAllocation(byteCount: UAPIConversation.chunk, alignment: 1) { buffer in
+            let count = recv(descriptor, buffer.baseAddress!, buffer.count, 0)
+            if count > 0 {
+                conversation.receive(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+                explicit_bzero(buffer.baseAddress!, count)
+            } else if count == 0 || ![EAGAIN, EINTR].contains(errno) {
+                isOver = true
+            }
+        }
+    }
+
+    private func send() {
+        while sent < answer.count {
+            let count = answer.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress! + sent, $0.count - sent, Int32(MSG_NOSIGNAL)) }
+            if count > 0 {
+                sent += count
+            } else {
+                if errno == EINTR { continue }
+                if errno != EAGAIN { isOver = true }
+                return
+            }
+        }
+        answer.wipe()
+        sent = 0
+    }
+
+    /// Carries out the next request that has arrived in full; false if there is none.
+    private func prepareAnswer(_ interface: any WireGuardInterface, _ logger: Logger?) -> Bool {
+        guard let action = conversation.next() else { return false }
+        do {
+            switch action {
+            case .list: answer = UAPIAnswer.listing(try interface.list())
+            case .apply(let change):
+                try interface.apply(change)
+                answer = UAPIAnswer.result()
+            case .refuse(let refusal): throw refusal
+            case .end: return false
+            }
+        } catch {
+            logger?.error("a request on the UAPI socket was not carried out", metadata: ["error": "\(error)"])
+            answer = UAPIAnswer.result(error as? UAPIRefusal ?? .unknown)
+        }
+        return true
+    }
+}
+
+/// Says that something in the folder of a file has changed (inotify(7)).
+private final class DirectoryWatch {
+    let descriptor: Int32
+
+    init?(path: String) {
+        descriptor = inotify_init1(Int32(IN_CLOEXEC) | Int32(IN_NONBLOCK))
+        guard descriptor >= 0 else { return nil }
+        let folder = String(path[..<path.lastIndex(of: "/")!])
+        let events = UInt32(IN_DELETE | IN_DELETE_SELF | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_ATTRIB)
+        guard inotify_add_watch(descriptor, folder, events) >= 0 else {
+            close(descriptor)
+            return nil
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    func drain() {
+        withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { buffer in
+            while read(descriptor, buffer.baseAddress!, buffer.count) > 0 {}
+        }
+    }
+}
