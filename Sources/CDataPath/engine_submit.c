@@ -172,4 +172,7 @@ cw_status cw_engine_submit(cw_engine *engine, const cw_command *commands, size_t
 
 void cw_engine_trim(cw_engine *engine) {
     for (uint32_t w = 0; w < engine->config.worker_count; w++) cw_ring_trim(&engine->workers[w].commands);
+    pthread_mutex_lock(&engine->lock);
+    cw_table_trim(&engine->table);
+    pthread_mutex_unlock(&engine->lock);
 }

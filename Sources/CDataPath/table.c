@@ -105,3 +105,17 @@ void cw_table_remove(cw_table *table, cw_record *record) {
     table->records_free = (uint32_t)(record - table->records);
     table->count--;
 }
+
+void cw_table_trim(cw_table *table) {
+    if (table->count > 0 || table->records_used == 1) return;
+    // Empty, the indices read as zero already; the lists of what is free begin anew.
+    uint32_t workers = table->worker_count;
+    memset(table->free_counts, 0, workers * sizeof *table->free_counts);
+    memset(table->slots_used, 0, workers * sizeof *table->slots_used);
+    table->records_used = 1;
+    table->records_free = 0;
+    (void)cw_give_back(table->by_call, call_ids * sizeof *table->by_call);
+    (void)cw_give_back(table->by_handle, (table->by_handle_mask + 1) * sizeof *table->by_handle);
+    (void)cw_give_back(table->free_slots, (size_t)workers * table->slots * sizeof *table->free_slots);
+    (void)cw_give_back(table->records, (table->capacity + 1) * sizeof *table->records);
+}

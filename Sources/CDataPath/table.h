@@ -40,5 +40,6 @@ cw_record *cw_table_find(const cw_table *table, uint64_t handle);
 // CW_INVALID: the handle or the call ID is taken. CW_FULL: no session is free.
 cw_status cw_table_add(cw_table *table, uint64_t handle, uint16_t call_id, cw_record **record);
 void cw_table_remove(cw_table *table, cw_record *record);
+void cw_table_trim(cw_table *table); // an empty table that was used gives its memory back
 
 #endif

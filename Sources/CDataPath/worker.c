@@ -131,6 +131,10 @@ void cw_worker_trim(cw_worker *worker) {
     cw_ring_trim(&worker->events);
     for (uint32_t to = 0; to < workers; to++)
         if (to != worker->index) cw_ring_trim(&worker->engine->handoffs[worker->index * workers + to]);
+    if (worker->open_sessions == 0) { // no entry of either table says anything
+        (void)cw_give_back(worker->by_call, (65536 / workers + 1) * sizeof *worker->by_call);
+        (void)cw_give_back(worker->shown_sessions, worker->slots * sizeof *worker->shown_sessions);
+    }
     // No packet is held anywhere: begin anew with a few buffers.
     if (worker->buffers_used <= 4 * worker->config->batch_size || worker->pool.available < worker->buffers_used) return;
     if (!cw_give_back(worker->buffers, worker->buffers_used * sizeof *worker->buffers)) return;

@@ -161,7 +161,7 @@ typedef struct cw_worker {
     uint8_t *memory; // of all sessions, each followed by its link
     size_t stride, link_offset;
     cw_public *shown_sessions; // by slot
-    uint32_t slots;
+    uint32_t slots, open_sessions;
     uint32_t *by_call; // slot + 1 of call ID / worker_count; 0: none
 
     cw_trie routes;

@@ -51,6 +51,7 @@ static cw_session *open_session(cw_worker *worker, const cw_work *work, const cw
     set_rate(session, 0, now);
     cw_link_init(cw_session_link(worker, session), &worker->engine->limits, config->flags, &session->live);
     *call_entry(worker, config->local_call_id) = work->slot + 1;
+    worker->open_sessions++;
     cw_counters_publish(worker->shown_sessions[session->slot].counters, &session->live);
     atomic_store_explicit(&worker->shown_sessions[session->slot].handle, session->handle, memory_order_release);
     return session;
@@ -82,6 +83,7 @@ static void free_session(cw_worker *worker, cw_session *session) {
     cw_worker_forget_notices(worker, session);
     cw_timers_disarm(&worker->timers, session->slot);
     *call_entry(worker, session->local_call_id) = 0;
+    worker->open_sessions--;
     cw_link_wipe(cw_session_link(worker, session), &worker->pool);
     atomic_store_explicit(&worker->shown_sessions[session->slot].handle, 0, memory_order_relaxed);
     cw_discard(session, worker->stride);

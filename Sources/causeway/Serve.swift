@@ -36,7 +36,7 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         umask(0o077)
-        clinux_one_arena()
+        clinux_tame_malloc()
         // A reader of our log that goes away, or a reload that comes too early, must not end the gateway.
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)

@@ -20,7 +20,7 @@ static void test_random_sessions(void) {
     for (unsigned step = 0; step < 100000; step++) {
         uint64_t h = random_below(&random, handles), handle = (h + 1) * UINT64_C(0x100000001);
         uint16_t call = (uint16_t)random_below(&random, 700);
-        if (random_below(&random, 5) < 3) {
+        if (step % 25000 != 24999 && random_below(&random, 5) < 3) {
             cw_record *record = NULL;
             cw_status status = cw_table_add(&table, handle, call, &record);
             if (model[h].open || call_used[call]) {
@@ -40,6 +40,16 @@ static void test_random_sessions(void) {
                 model[h].generation = record->generation;
                 open++;
             }
+        } else if (step % 25000 == 24999) { // all go, the memory with them
+            for (uint64_t i = 0; i < handles; i++) {
+                if (!model[i].open) continue;
+                cw_table_trim(&table); // not empty: nothing happens
+                cw_table_remove(&table, cw_table_find(&table, (i + 1) * UINT64_C(0x100000001)));
+                model[i].open = slot_used[model[i].call % workers][model[i].slot] = call_used[model[i].call] = false;
+                open--;
+            }
+            cw_table_trim(&table);
+            CHECK_EQUAL(table.records_used, 1);
         } else {
             cw_record *record = cw_table_find(&table, handle);
             CHECK_EQUAL(record != NULL, model[h].open);

@@ -12,8 +12,9 @@ int clinux_eventfd(void);
 int clinux_raise_descriptor_limit(void);
 
 // One malloc arena for all threads (mallopt(3)): the control plane allocates little at a time, the data path nothing, and what a thousand
-// sessions leave behind in an arena of each thread never goes back. Call it before other threads start.
-void clinux_one_arena(void);
+// sessions leave behind in an arena of each thread never goes back. And a fixed size from which on an allocation is a mapping of its own:
+// left alone, malloc raises it to that of the biggest table that was ever freed. Call it before other threads start.
+void clinux_tame_malloc(void);
 
 // Gives memory that was freed back to the system (malloc_trim(3)); the allocator keeps it otherwise.
 void clinux_give_back_memory(void);
