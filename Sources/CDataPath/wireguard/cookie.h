@@ -23,7 +23,8 @@ typedef struct cw_cookie_secret {
     uint64_t born; // ns; 0: none yet
 } cw_cookie_secret;
 
-// Draws a new secret when the old one is too old. `source` is the sender's address and port in network order (6 or 18 bytes).
+// Takes `random` as the new secret when the old one is too old. `source` is the sender's address and port in network order (6 or
+// 18 bytes). Messages have the length of an initiation or a response; others fail.
 void cw_cookie_refresh(cw_cookie_secret *secret, uint64_t now, const uint8_t random[CW_WG_KEY]);
 bool cw_cookie_is_stale(const cw_cookie_secret *secret, uint64_t now);
 bool cw_cookie_check_mac2(const cw_cookie_secret *secret, uint64_t now, const uint8_t *message, size_t length, const uint8_t *source,
@@ -42,7 +43,9 @@ typedef struct cw_cookie_jar {
     bool has_last_mac1;
 } cw_cookie_jar;
 
-void cw_cookie_sign(cw_cookie_jar *jar, uint64_t now, uint8_t *message, size_t length); // fills in mac1 and, with a fresh cookie, mac2
-bool cw_cookie_consume_reply(cw_cookie_jar *jar, uint64_t now, const cw_wg_cookie_reply *reply); // false: forged or not asked for
+// Fills in mac1 and, with a fresh cookie, mac2 (otherwise zero). False: not the length of a message with macs.
+bool cw_cookie_sign(cw_cookie_jar *jar, uint64_t now, uint8_t *message, size_t length);
+// False: forged or not asked for. The receiver index is not protected: the caller found the jar by it.
+bool cw_cookie_consume_reply(cw_cookie_jar *jar, uint64_t now, const cw_wg_cookie_reply *reply);
 
 #endif

@@ -1,0 +1,139 @@
+// Recorded by Tests/Interop/lab/record-wireguard with wireguard-go 0.0.20220316-1+b4. Octets in hexadecimal. Do not edit.
+#ifndef CW_TEST_WG_VECTORS_H
+#define CW_TEST_WG_VECTORS_H
+
+typedef struct wg_recording {
+    const char *preshared, *ephemeral; // ours
+    const char *timestamp;             // ours; NULL where they initiate
+    const char *initiation, *response;
+    const char *ours, *theirs; // the first data message of each side
+} wg_recording;
+
+typedef struct wg_recorded_cookie {
+    const char *ephemeral, *timestamp, *second_ephemeral, *second_timestamp; // where we initiate
+    const char *secret, *nonce, *source;                                     // where they do
+    const char *asking, *reply, *signed_one;
+    const char *response; // to signed_one, while under load
+} wg_recorded_cookie;
+
+static const char wg_our_private[] = "6f75722070726976617465206b65792c206e6f742061207365637265742e2e2e";
+static const char wg_their_private[] = "74686569722070726976617465206b6579206973206e6f6e6520656974686572";
+static const char wg_their_public[] = "97f2ba5712f0e91de2742f3ce7a2e2b12e6df26effbc0544e5cf96cc54fa745b";
+static const char wg_said[] = "said through the tunnel"; // in each of their data messages
+enum { WG_OUR_INDEX = 0x11223344 };
+
+// We initiate, without and with a preshared key.
+static const wg_recording wg_as_initiator[] = {
+    {
+        .preshared = "0000000000000000000000000000000000000000000000000000000000000000",
+        .ephemeral = "01080f161d242b323940474e555c636a71787f868d949ba2a9b0b7bec5ccd3da",
+        .timestamp = "400000006553f10a00000000",
+        .initiation =
+            "0100000044332211c8feca81be196cdf2cadeabf13c4903d7632dce4955aa68b6e5d9adef54e2616ca8beeff6147e126e76661d59568eca4"
+            "423061b2120fd12cfd7b85744ce11b5c90b768ae735cbf6ed307f58ac52b7fbee0c86102a6cc6665a4d6ed29dd0d7593e90698a718c2cdc0"
+            "6762986338f1458fe61502d58d4325b2f0e9be9a00000000000000000000000000000000",
+        .response =
+            "02000000e43bc5cd44332211d97d2798312cd7b9112acb67e43560ba599c37b5da9affb317504d443ac55e368f46bed78e476e55739a0e98"
+            "7efef72e35101b19664ab16fe27a21c7d5e2d39400000000000000000000000000000000",
+        .ours =
+            "04000000e43bc5cd000000000000000086aa31ef2bae79576b499d18b3bff8ee",
+        .theirs =
+            "04000000443322110000000000000000b7329bd509a717f7317acc293c08562fb9b6af8038af38b8960cd7d38f2407500d1b4c2ed0edad57"
+            "d558cc36467f2fcb9670813b5e38b9b898fffa283cb5f49228aa5410de483a054c4ebd0de2f357ca",
+    },
+    {
+        .preshared = "c8cfd6dde4ebf2f900070e151c232a31383f464d545b626970777e858c939aa1",
+        .ephemeral = "020910171e252c333a41484f565d646b727980878e959ca3aab1b8bfc6cdd4db",
+        .timestamp = "400000006553f10b00000000",
+        .initiation =
+            "010000004433221173e79971c9110029723632a80b707bf4f62c125763346e1e8718d6c0dcc3aa3a92a67e6a194f5df76d9978254153feba"
+            "873e4827456c6c272cbdbb1b165baef79f4b67f0548dcfb73cbeb985c7a954150710e2aaa29a6f99cfafc037d19541609739d2fd9794a7db"
+            "9077abaac047d66b2667bc1418cc40efcef6f0b300000000000000000000000000000000",
+        .response =
+            "02000000d540bb6844332211b4ebaddac6db5f165a45f04e69cb7989e8cb9067f60604c57382d1f6f03f702de752e738576cfecc85391d25"
+            "d766a447402c1c19bc403990a7ac38c40c7fb34a00000000000000000000000000000000",
+        .ours =
+            "04000000d540bb68000000000000000047f2947bac9b780d5c532c1c702da2c0",
+        .theirs =
+            "0400000044332211000000000000000036ed32de9b5df33cc8ec0fb5d5dcf38e68f2fe543c48333455ddb6fd1451ee680a4ba3e125103c86"
+            "af30b885b2f06de17c43c8d39954b89f2ced3be11e252fcd666a1e2da2f3386fb08b5a2b8c02e4d5",
+    },
+};
+
+// They initiate, without and with a preshared key.
+static const wg_recording wg_as_responder[] = {
+    {
+        .preshared = "0000000000000000000000000000000000000000000000000000000000000000",
+        .ephemeral = "030a11181f262d343b424950575e656c737a81888f969da4abb2b9c0c7ced5dc",
+        .initiation =
+            "01000000da40647dd578c4f78795bbdaf16d6c5e412b3829bd652c559dbb90915d9a944f9fd944245550760087245c94c280feeed5393579"
+            "f4a506f659c537280e76c7f0003f98903948251cce33bfdf79ebef9b91ac903f1de2661ca56e5b7de02e41584c2c3ac27a9446baf4683946"
+            "1cbf3e0a4de50e8b6725f504c5e8d9324e7654cc00000000000000000000000000000000",
+        .response =
+            "0200000044332211da40647dbb50ff9e82a574cfbf820e97f60fb9c143ec7415cf514f8cfd98eff59e0596147bc8ef767027f94bafbc2b8e"
+            "fd6d3edd0f0a7a6cae64d294482e395b32cd5a7d00000000000000000000000000000000",
+        .ours =
+            "04000000da40647d0000000000000000ad0fb8d19a707422d05245eaaafd67ef",
+        .theirs =
+            "0400000044332211000000000000000070c82a1b7f305e589b4201d569273346283da3e39f285db4a1223617e4e62203cfcb25a6ab41408f"
+            "28747ded7a9d541d95b02b251626c04d45ba9635a429e13631aa89a51ca556a6bfed2661d8aa2d48",
+    },
+    {
+        .preshared = "c9d0d7dee5ecf3fa01080f161d242b323940474e555c636a71787f868d949ba2",
+        .ephemeral = "040b121920272e353c434a51585f666d747b828990979ea5acb3bac1c8cfd6dd",
+        .initiation =
+            "0100000085ee17b9287975c0c23b600ffaf8199534c4dc0f52e76da8090dfa4d71cf846b06b80623cbdd6c3256c0e99f64adf5a7204704bd"
+            "6063bcf01143224d110afbd7b2ce39424ef3663043117b0042a7d48303fe50821a63ddc8505f0a5819ffd3fd545a803070ff65bc0eff1922"
+            "9d79228f30860a2d2c0a0596cfbf0facdd688dbf00000000000000000000000000000000",
+        .response =
+            "020000004433221185ee17b9f74e5bb7515d565274967af75d88497dc6fc7fcd607da9dd91a617db86ad0110655b97bf6a736c19a727b647"
+            "93c273c77f2d4425c1d4c9b3ac934ebd3d2bf73200000000000000000000000000000000",
+        .ours =
+            "0400000085ee17b900000000000000000c1d41ba4cddcc7148eaf48f49761588",
+        .theirs =
+            "04000000443322110000000000000000e89f938175f6f98c2626613e8c7ddf164c3252448e08f2ad61dd48ed4dd623689f15059a93c100dc"
+            "4f8f26cb3944b136c0c3163bb08bcd74afe77419880691422efc7e1851ba50c264a6ce1d61590233",
+    },
+};
+
+// We initiate while they are under load: their cookie lets the second initiation in.
+static const wg_recorded_cookie wg_cookie_from_them = {
+    .ephemeral = "050c131a21282f363d444b525960676e757c838a91989fa6adb4bbc2c9d0d7de",
+    .timestamp = "400000006553f11400000000",
+    .asking =
+        "01000000443322110ff8125a05ca7357c68e0b3f7ee6d330ae57a9f398c359af9c4c74aa54184b7758b962fd598951ef20c6077ecb02c62c"
+        "f7170a7e54652e29f642c27efa77f90a1182ebc306a4595455c1d9a133f81fbf64f9ff9e2c38bf8a23b18845abd08a94bf1567dd042d04d5"
+        "e2bd718a614ebc5b5da518c869e23968d5e7c36700000000000000000000000000000000",
+    .reply =
+        "03000000443322112339d3d33ea06686be1b9d00748137e4578c1f91351b86ddc2afead6fc9695f43e27a5ac80e28a0a097dcf5085f6e9ba"
+        "ffbf8282f67ca979",
+    .second_ephemeral = "060d141b222930373e454c535a61686f767d848b9299a0a7aeb5bcc3cad1d8df",
+    .second_timestamp = "400000006553f11500000000",
+    .signed_one =
+        "0100000044332211a596d3fe605488b6a1f5e88fc69eb8a15fc9d9e75e7b152c66ba6b353e36a2796a98430fc5b98034ee4dc79bfbc2a983"
+        "369c8bff233939cf522b7772a7e23079bfcdb36682dace57ceeb4c70b42ad8a82e651291046eed5df4aa90d90731e4b6b558bb6f632a54bc"
+        "0855e5ec8d4919e4728cb5582a251888364f9385339609254d1efc0cee152f3a00f16559",
+    .response =
+        "02000000cbe9bfea44332211876cb4e4b17009473a25d92a163f374baaf89b05dbe92ba617b9865753a14f7600482a4df6f22d0cb383e3bb"
+        "1e5c995777ebc648d13b3f92243610c899f9769d00000000000000000000000000000000",
+};
+
+// They initiate and get a cookie from us, which their second initiation uses.
+static const wg_recorded_cookie wg_cookie_from_us = {
+    .secret = "070e151c232a31383f464d545b626970777e858c939aa1a8afb6bdc4cbd2d9e0",
+    .nonce = "080f161d242b323940474e555c636a71787f868d949ba2a9",
+    .source = "7f000001ca6c",
+    .asking =
+        "01000000427ca812f154b3752014a9f4b344cc300e94b08086159ab494f5bce8dfef7deaa7ebbc0cc3c3da546090bffa3c98cdb64b08cd15"
+        "1072ef11dd1937424baa9fa151b3530ea92d37dd45a44919a68daec13d35a01ed1de13670ec218088af31970fb35079fb501c84895d83d36"
+        "1ebfb0ebad9aa0b1fee0e54711759a96149ab57f00000000000000000000000000000000",
+    .reply =
+        "03000000427ca812080f161d242b323940474e555c636a71787f868d949ba2a985781ae3eb954bb5074871b002ef2ec66aef419e38f92d0b"
+        "c852ed13db9d50f7",
+    .signed_one =
+        "0100000073ca5bbfb9d871aa2d210b7a4c2e1c8f99004ee9850c24263a3989ec1a64df2f5732c2757176ccf7d7111fc3092914294bd0d67a"
+        "75f38778d2df69a982d66e6982eb2a383e2f14b3b9fc4b4606da3ddb64f2d9257275897aeaa021a0016f68a0a5b8d3edaeaaebc129de7d7a"
+        "51f5b2d9bc57a3cda8f2e094e537f800ebce8c117a3e8130b36ad2179fabe80d87359473",
+};
+
+#endif
