@@ -8,12 +8,14 @@
 
 enum { BLAKE2S_BLOCK = 64 };
 
-_Static_assert(CW_CRYPTO_HASH == BLAKE2S_OUTBYTES, "hash");
+_Static_assert((int)CW_CRYPTO_HASH == (int)BLAKE2S_OUTBYTES, "hash");
 _Static_assert(CW_CRYPTO_KEY == crypto_scalarmult_curve25519_BYTES, "key");
 _Static_assert(CW_CRYPTO_TAG == crypto_aead_chacha20poly1305_ietf_ABYTES, "tag");
 _Static_assert(CW_CRYPTO_XNONCE == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "nonce");
 
-void cw_crypto_prepare(void) { (void)sodium_init(); }
+void cw_crypto_prepare(void) {
+    if (sodium_init() < 0) return; // the portable code stays
+}
 
 void cw_crypto_hash(uint8_t out[CW_CRYPTO_HASH], const void *first, size_t first_length, const void *second, size_t second_length) {
     blake2s_state state;
