@@ -67,15 +67,19 @@ public struct UserAttributes: Sendable, Equatable {
     public var tunnel: String?
     /// Both ways, in kbit/s.
     public var rate: Int?
+    /// Users of one group share an identity in tunnels whose mode is `group`.
+    public var group: String?
 
     public init(
-        address: AddressPolicy = .any, prefixes: [IPPrefix] = [], pool: String? = nil, tunnel: String? = nil, rate: Int? = nil
+        address: AddressPolicy = .any, prefixes: [IPPrefix] = [], pool: String? = nil, tunnel: String? = nil, rate: Int? = nil,
+        group: String? = nil
     ) {
         self.address = address
         self.prefixes = prefixes
         self.pool = pool
         self.tunnel = tunnel
         self.rate = rate
+        self.group = group
     }
 
     /// The one address this user always gets.

@@ -48,6 +48,7 @@ extension CausewayConfiguration {
         }
         reader.assignTables()
         reader.mergeUsers()
+        reader.mergeAccessPeers()
         reader.check()
         guard report.issues.isEmpty else { throw ConfigurationError(inOrder(report.issues, file)) }
         var configuration = reader.configuration

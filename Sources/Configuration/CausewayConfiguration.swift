@@ -12,6 +12,8 @@ public struct CausewayConfiguration: Sendable, Equatable {
     public var logLevel: LogLevel = .info
     public var logFormat: LogFormat = .text
     public var controlSocket: String = "/run/causeway/causeway.sock"
+    /// What has to outlive the gateway: the identities of its users.
+    public var stateDirectory: String = "/var/lib/causeway"
     public var listeners: [Listener] = []
     public var pptp = PPTP()
     public var ppp = PPP()
@@ -19,6 +21,8 @@ public struct CausewayConfiguration: Sendable, Equatable {
     public var authentication = Authentication()
     public var pools: [Pool] = []
     public var tunnels: [Tunnel] = []
+    /// nil: nobody connects natively.
+    public var access: Access?
     public var dataPath = DataPath()
     /// The secrets files and the `[[user]]` tables, merged.
     public var users = UserDirectory()
@@ -99,40 +103,6 @@ public struct CausewayConfiguration: Sendable, Equatable {
         /// Our end of every link of this pool.
         public var gateway: IPAddress
         public var ranges: [AddressRange]
-    }
-
-    /// A WireGuard interface of ours and the peers behind it.
-    public struct Tunnel: Sendable, Equatable {
-        public var name: String
-        public var interface: String
-        public var backend = Backend.auto
-        public var privateKeyFile: String
-        /// 32 bytes, read from that file.
-        public var privateKey: Secret
-        /// 0: any free port.
-        public var listenPort: UInt16 = 0
-        /// 0: none.
-        public var fwmark: UInt32 = 0
-        public var mtu = 1420
-        public var addresses: [InterfaceAddress] = []
-        /// Our routing table for this tunnel.
-        public var table: UInt32
-        public var peers: [Peer] = []
-
-        public enum Backend: String, Sendable, CaseIterable { case auto, kernel, userspace }
-    }
-
-    public struct Peer: Sendable, Equatable {
-        /// Base64 of 32 bytes, canonical.
-        public var publicKey: String
-        /// nil: the peer has to speak first.
-        public var endpoint: HostAndPort?
-        public var allowedIPs: [IPPrefix]
-        public var presharedKeyFile: String?
-        /// 32 bytes, read from that file.
-        public var presharedKey: Secret?
-        /// Seconds; 0: off.
-        public var persistentKeepalive: UInt16 = 25
     }
 
     public struct DataPath: Sendable, Equatable {

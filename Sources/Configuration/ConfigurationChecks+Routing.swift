@@ -27,6 +27,15 @@ extension ConfigurationReader {
                 pools.bind(pool, to: tunnel, by: name) { complain($0, entry) }
             }
         }
+        // An access peer's address is used in its tunnel: who can also dial in must come out in the same one.
+        for peer in accessPeers {
+            let entry = configuration.users.entries.first { $0.name == peer.name }
+            guard let entry, entry.attributes.tunnel == nil, !listening.isEmpty, listening != [peer.peer.tunnel] else { continue }
+            let listed = listening.map { "\"\($0)\"" }.joined(separator: ", ")
+            report.refuse(
+                "user \(peer.peer.user) dials in for tunnel \(listed) and would connect for tunnel \"\(peer.peer.tunnel)\"; set tunnel in a "
+                    + "[[user]] or in [access]", at: peer.path)
+        }
         checkGateways(pools)
     }
 

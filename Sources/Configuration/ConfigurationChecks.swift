@@ -8,9 +8,11 @@ extension ConfigurationReader {
         checkListeners()
         checkInterfaces()
         checkTunnels()
+        checkAccess()
         checkPools()
         checkUsers()
         checkTunnelOfEverything()
+        checkIdentities()
         checkTimes()
     }
 
@@ -41,48 +43,6 @@ extension ConfigurationReader {
         }
     }
 
-    private func checkInterfaces() {
-        var names = [configuration.dataPath.interface: "data-path.interface"]
-        var tables = [configuration.dataPath.returnTable: "data-path.return-table"]
-        for (index, tunnel) in configuration.tunnels.enumerated() {
-            let path = "tunnel[\(index)]"
-            if !tunnel.interface.isEmpty, let other = names.updateValue("\(path).interface", forKey: tunnel.interface) {
-                report.refuse("\"\(tunnel.interface)\" is the interface of \(other) already", at: "\(path).interface")
-            }
-            if let other = tables.updateValue("\(path).table", forKey: tunnel.table) {
-                report.refuse("\(tunnel.table) is the routing table of \(other) already", at: "\(path).table")
-            }
-        }
-    }
-
-    private func checkTunnels() {
-        var ports: [UInt16: Int] = [:]
-        for (index, tunnel) in configuration.tunnels.enumerated() {
-            let path = "tunnel[\(index)]"
-            if tunnel.listenPort != 0, let other = ports.updateValue(index, forKey: tunnel.listenPort) {
-                report.refuse("port \(tunnel.listenPort) is the port of tunnel[\(other)] already", at: "\(path).listen-port")
-            }
-            var keys: [String: Int] = [:]
-            var allowed: [IPPrefix: Int] = [:]
-            for (position, peer) in tunnel.peers.enumerated() {
-                let peerPath = "\(path).peer[\(position)]"
-                if let other = keys.updateValue(position, forKey: peer.publicKey) {
-                    report.refuse("peer[\(other)] of this tunnel has the same key", at: "\(peerPath).public-key")
-                }
-                for prefix in peer.allowedIPs {
-                    // WireGuard gives a network to one peer; the last one to claim it would silently win.
-                    guard let other = allowed.updateValue(position, forKey: prefix), other != position else { continue }
-                    report.refuse("\(prefix) belongs to peer[\(other)] of this tunnel already", at: "\(peerPath).allowed-ips")
-                }
-                if peer.endpoint == nil, tunnel.listenPort == 0 {
-                    report.warn(
-                        "without an endpoint the peer has to speak first, but the tunnel has no fixed listen-port to find it at",
-                        at: peerPath)
-                }
-            }
-        }
-    }
-
     private func checkPools() {
         let pools = configuration.pools
         var ranges: [(range: AddressRange, path: String)] = []
@@ -101,42 +61,45 @@ extension ConfigurationReader {
                     "\(pool.gateway) lies in \(range) (\(path)) and would be given to a user", at: "pool[\(index)].gateway")
             }
         }
-        for (index, tunnel) in configuration.tunnels.enumerated() {
-            for (position, address) in tunnel.addresses.enumerated() {
-                for (range, path) in ranges where range.contains(address.address) {
-                    report.refuse(
-                        "\(address.address) lies in \(range) (\(path)) and would be given to a user",
-                        at: "tunnel[\(index)].addresses[\(position)]")
-                }
+        for (address, key) in interfaceAddresses {
+            for (range, path) in ranges where range.contains(address) {
+                report.refuse("\(address) lies in \(range) (\(path)) and would be given to a user", at: key)
             }
+        }
+    }
+
+    /// Our own addresses on the modern side, with their keys.
+    private var interfaceAddresses: [(IPAddress, String)] {
+        let tunnels = configuration.tunnels.enumerated().map { ("tunnel[\($0)]", $1.addresses) }
+        return (tunnels + [("access", configuration.access?.addresses ?? [])]).flatMap { path, addresses in
+            addresses.enumerated().map { ($1.address, "\(path).addresses[\($0)]") }
         }
     }
 
     /// What a user holds must be nobody else's: not another user's, not a pool's, not ours. A static address may lie in a pool,
     /// which then keeps it for its user; a network may not.
     private func checkUsers() {
-        var ours: [(IPAddress, String)] = []
-        for (index, pool) in configuration.pools.enumerated() { ours.append((pool.gateway, "pool[\(index)].gateway")) }
-        for (index, tunnel) in configuration.tunnels.enumerated() {
-            for (position, address) in tunnel.addresses.enumerated() {
-                ours.append((address.address, "tunnel[\(index)].addresses[\(position)]"))
-            }
-        }
+        let gateways = configuration.pools.enumerated().map { ($1.gateway, "pool[\($0)].gateway") }
+        let ours = gateways + interfaceAddresses
         let ranges = configuration.pools.flatMap(\.ranges)
         var held: [Holding] = []
+        func hold(_ address: IPAddress?, _ prefixes: [IPPrefix], _ owner: Holder) {
+            for prefix in prefixes + (address.map { [IPPrefix($0)] } ?? []) {
+                held.append(Holding(prefix: prefix, owner: owner))
+                for (address, path) in ours where prefix.contains(address) {
+                    complain("\(prefix.shown) of user \(owner.displayName) holds our own address \(address) (\(path))", owner)
+                }
+            }
+            for prefix in prefixes {
+                for range in ranges where range.overlaps(prefix) {
+                    complain("\(prefix) of user \(owner.displayName) overlaps the pool range \(range)", owner)
+                }
+            }
+        }
+        for peer in accessPeers { hold(peer.peer.address, peer.peer.prefixes, .peer(peer)) }
         for entry in configuration.users.entries {
             let attributes = entry.attributes
-            for prefix in attributes.prefixes + (attributes.staticAddress.map { [IPPrefix($0)] } ?? []) {
-                held.append(Holding(prefix: prefix, owner: entry))
-                for (address, path) in ours where prefix.contains(address) {
-                    complain("\(prefix.shown) of user \(entry.displayName) holds our own address \(address) (\(path))", entry)
-                }
-            }
-            for prefix in attributes.prefixes {
-                for range in ranges where range.overlaps(prefix) {
-                    complain("\(prefix) of user \(entry.displayName) overlaps the pool range \(range)", entry)
-                }
-            }
+            hold(attributes.staticAddress, attributes.prefixes, .entry(entry))
             if case .within(let networks) = attributes.address,
                 !networks.contains(where: { network in ranges.contains { $0.overlaps(network) } })
             {
@@ -147,9 +110,34 @@ extension ConfigurationReader {
         checkHoldings(held)
     }
 
+    /// Whose something is, and where that was written.
+    private enum Holder {
+        case entry(UserDirectory.Entry)
+        case peer(ConfiguredAccessPeer)
+
+        var name: [UInt8]? {
+            switch self {
+            case .entry(let entry): entry.name
+            case .peer(let peer): peer.name
+            }
+        }
+        var displayName: String {
+            switch self {
+            case .entry(let entry): entry.displayName
+            case .peer(let peer): peer.peer.user
+            }
+        }
+        var origin: String {
+            switch self {
+            case .entry(let entry): entry.origin.description
+            case .peer(let peer): peer.path
+            }
+        }
+    }
+
     private struct Holding {
         var prefix: IPPrefix
-        var owner: UserDirectory.Entry
+        var owner: Holder
     }
 
     /// Sorted by address, a network comes directly before everything inside it, so one pass with the open networks on a stack is
@@ -167,6 +155,13 @@ extension ConfigurationReader {
                         + "(\(other.owner.origin))", holding.owner)
             }
             open.append(holding)
+        }
+    }
+
+    private func complain(_ message: String, _ holder: Holder) {
+        switch holder {
+        case .entry(let entry): complain(message, entry)
+        case .peer(let peer): report.refuse(message, at: peer.path)
         }
     }
 

@@ -16,6 +16,7 @@ extension CausewayConfiguration {
         diff.live("log-level", \.logLevel)
         diff.restart("log-format", \.logFormat)
         diff.restart("control.socket", \.controlSocket)
+        diff.restart("state-directory", \.stateDirectory)
         // Which tunnel and pool a listener stands for counts at the next log-in; its sockets are opened before privileges go.
         let endpoints = { (configuration: CausewayConfiguration) in configuration.listeners.map { "\($0.address) \($0.port)" } }
         diff.compare("listen", endpoints(old), endpoints(new), live: false)
@@ -35,6 +36,7 @@ extension CausewayConfiguration {
         diff.live("user", \.users)
         diff.live("pool", \.pools)
         diff.tunnels()
+        diff.access()
         diff.dataPath()
         return diff.result
     }
@@ -95,6 +97,13 @@ private struct Differences {
             compare("\(key).interface", before.interface, after.interface, live: false)
             compare("\(key).backend", before.backend, after.backend, live: false)
             compare("\(key).table", before.table, after.table, live: false)
+            compare("\(key).mode", before.mode, after.mode, live: false)
+            compare("\(key).default-group", before.defaultGroup, after.defaultGroup, live: false)
+            compare("\(key).most-identities", before.mostIdentities, after.mostIdentities, live: true)
+            compare("\(key).linger", before.linger, after.linger, live: true)
+            compare("\(key).failover-after", before.failoverAfter, after.failoverAfter, live: true)
+            compare("\(key).return-after", before.returnAfter, after.returnAfter, live: true)
+            compare("\(key).hub-hook", before.hubHook, after.hubHook, live: true)
             compare("\(key).private-key-file", before.privateKey, after.privateKey, live: true)
             compare("\(key).listen-port", before.listenPort, after.listenPort, live: true)
             compare("\(key).fwmark", before.fwmark, after.fwmark, live: true)
@@ -102,6 +111,20 @@ private struct Differences {
             compare("\(key).addresses", before.addresses, after.addresses, live: true)
             compare("\(key).peer", before.peers, after.peers, live: true)
         }
+    }
+
+    /// The listener itself stays as it was started; who may connect to it changes at any time.
+    mutating func access() {
+        compare("access", old.access == nil, new.access == nil, live: false)
+        guard let before = old.access, let after = new.access else { return }
+        compare("access.interface", before.interface, after.interface, live: false)
+        compare("access.listen-port", before.listenPort, after.listenPort, live: false)
+        compare("access.private-key-file", before.privateKey, after.privateKey, live: false)
+        compare("access.fwmark", before.fwmark, after.fwmark, live: false)
+        compare("access.mtu", before.mtu, after.mtu, live: false)
+        compare("access.addresses", before.addresses, after.addresses, live: false)
+        compare("access.tunnel", before.tunnel, after.tunnel, live: true)
+        compare("access.peer", before.peers, after.peers, live: true)
     }
 
     mutating func dataPath() {

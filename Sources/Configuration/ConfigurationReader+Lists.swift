@@ -3,7 +3,7 @@ import Authentication
 
 // The sections that are arrays of tables.
 extension ConfigurationReader {
-    private static let prefixRule = "a network with its length and no host bits, such as \"10.1.0.0/16\""
+    static let prefixRule = "a network with its length and no host bits, such as \"10.1.0.0/16\""
     /// The core takes 32 inner prefixes for each session, one of which is the user's own address.
     static let maxUserPrefixes = 31
 
@@ -22,8 +22,7 @@ extension ConfigurationReader {
 
     /// A name that may be left out where only one thing has one.
     private func reference(_ table: inout TableReader, _ key: String, to names: [String]) -> String? {
-        let listed = names.map { "\"\($0)\"" }.joined(separator: ", ")
-        let expected = names.isEmpty ? "the name of a configured \(key) (there is none)" : "one of \(listed)"
+        let expected = names.isEmpty ? "the name of a configured \(key) (there is none)" : "one of \(Self.listed(names))"
         let lookUp = { (node: TOMLNode) in node.string.flatMap { names.contains($0) ? $0 : nil } }
         if table.has(key) || names.count != 1 { return table.required(key, expected, lookUp) }
         _ = table.optional(key, expected, lookUp)
@@ -54,11 +53,16 @@ extension ConfigurationReader {
         }
     }
 
+    static func userName(_ node: TOMLNode) -> String? {
+        node.string.flatMap { (1...255).contains($0.utf8.count) ? $0 : nil }
+    }
+    /// A network behind a user; never everything.
+    static func userPrefix(_ node: TOMLNode) -> IPPrefix? { node.prefix.flatMap { $0.length == 0 ? nil : $0 } }
+    static func listed(_ names: [String]) -> String { names.map { "\"\($0)\"" }.joined(separator: ", ") }
+
     mutating func user(_ table: TableReader) {
         var table = table
-        let name = table.required("name", "a user name of 1 to 255 bytes") { node in
-            node.string.flatMap { (1...255).contains($0.utf8.count) ? $0 : nil }
-        }
+        let name = table.required("name", "a user name of 1 to 255 bytes", Self.userName)
         let password = table.optional("password", "a password of 1 to 1024 bytes", secret: true) { node in
             node.string.flatMap { (1...1024).contains($0.utf8.count) ? Secret(utf8: $0) : nil }
         }
@@ -70,7 +74,7 @@ extension ConfigurationReader {
         }
         let address = table.optional("address", "an IPv4 address", Self.unicastV4)
         var attributes = UserAttributes()
-        table.read(&attributes.prefixes, "prefixes", of: Self.prefixRule) { $0.prefix.flatMap { $0.length == 0 ? nil : $0 } }
+        table.read(&attributes.prefixes, "prefixes", of: Self.prefixRule, Self.userPrefix)
         if attributes.prefixes.count > Self.maxUserPrefixes {
             report.expected(
                 "at most \(Self.maxUserPrefixes) networks", found: "\(attributes.prefixes.count)", at: table.path(of: "prefixes"))
@@ -79,11 +83,11 @@ extension ConfigurationReader {
             ("pool", \UserAttributes.pool, configuration.pools.map(\.name)),
             ("tunnel", \.tunnel, configuration.tunnels.map(\.name)),
         ] {
-            let listed = names.map { "\"\($0)\"" }.joined(separator: ", ")
-            attributes[keyPath: target] = table.optional(key, "one of \(listed)") { node in
+            attributes[keyPath: target] = table.optional(key, "one of \(Self.listed(names))") { node in
                 node.string.flatMap { names.contains($0) ? $0 : nil }
             }
         }
+        attributes.group = table.optional("group", Self.nameRule, Self.name)
         attributes.rate = table.optional("rate", "kbit/s as a whole number from 8 to 100000000") {
             $0.number(in: 8...100_000_000)
         }
@@ -98,91 +102,5 @@ extension ConfigurationReader {
         guard credential != nil || !(table.has("password") || table.has("nt-hash")) else { return }
         configuredUsers.append(
             .init(name: Array(name.utf8), credential: credential, address: address, attributes: attributes, path: table.path))
-    }
-
-    mutating func tunnel(_ table: TableReader) {
-        var table = table
-        let name = table.required("name", Self.nameRule, Self.name)
-        let interface = table.required("interface", Self.interfaceRule, Self.interfaceName)
-        var backend = CausewayConfiguration.Tunnel.Backend.auto
-        table.read(&backend, "backend")
-        if table.has("private-key") {
-            _ = table.optional("private-key", "", { _ in true })
-            report.refuse(
-                "keys do not belong in this file; put it into a file of its own and name that in private-key-file",
-                at: table.path(of: "private-key"))
-        }
-        let keyFile = table.required(
-            "private-key-file", "the absolute path of a file with the tunnel's private key", Self.absolutePath)
-        var tunnel = CausewayConfiguration.Tunnel(
-            name: name ?? "", interface: interface ?? "", backend: backend, privateKeyFile: keyFile ?? "",
-            privateKey: keyFile.flatMap { key($0, at: table.path(of: "private-key-file")) } ?? Secret([]), table: 0)
-        table.read(&tunnel.listenPort, "listen-port", 0...UInt16.max)
-        table.read(&tunnel.fwmark, "fwmark", 0...UInt32.max)
-        table.read(&tunnel.mtu, "mtu", 576...9000)
-        table.read(&tunnel.addresses, "addresses", of: "an address with its length, such as \"10.9.0.2/24\"") { node in
-            node.string.flatMap(InterfaceAddress.init)
-        }
-        table.read(&tunnel.table, "table", Self.routingTableRule, Self.routingTable)
-        for peer in table.tables("peer", header: "tunnel.peer") {
-            if let peer = self.peer(peer) { tunnel.peers.append(peer) }
-        }
-        table.finish()
-        if tunnel.peers.isEmpty, !table.has("peer") {
-            report.expected("at least one [[tunnel.peer]]", found: "none", at: table.path)
-        }
-        // A tunnel with something wrong in it stays, so that what names it is not reported as well.
-        guard let name else { return }
-        if configuration.tunnels.contains(where: { $0.name == name }) {
-            report.refuse("another tunnel is called \"\(name)\" already", at: table.path(of: "name"))
-        }
-        configuration.tunnels.append(tunnel)
-    }
-
-    private func peer(_ table: TableReader) -> CausewayConfiguration.Peer? {
-        var table = table
-        let publicKey = table.required(
-            "public-key", "a WireGuard key: 44 characters of base64", { $0.string.flatMap(WireGuardKey.canonical) })
-        let endpoint = table.optional(
-            "endpoint", "a host and a port, such as \"hub.example.org:51820\" or \"[2001:db8::1]:51820\""
-        ) {
-            $0.string.flatMap(HostAndPort.init)
-        }
-        if !table.has("allowed-ips") {
-            report.expected("an array of networks", found: "no such key", at: table.path(of: "allowed-ips"))
-        }
-        let allowedIPs = table.list("allowed-ips", of: Self.prefixRule, \.prefix)
-        let presharedKeyFile = table.optional(
-            "preshared-key-file", "the absolute path of a file with the preshared key", Self.absolutePath)
-        if table.has("preshared-key") {
-            _ = table.optional("preshared-key", "", { _ in true })
-            report.refuse(
-                "keys do not belong in this file; put it into a file of its own and name that in preshared-key-file",
-                at: table.path(of: "preshared-key"))
-        }
-        var keepalive: UInt16 = 25
-        table.read(&keepalive, "persistent-keepalive", 0...UInt16.max)
-        table.finish()
-        let presharedKey = presharedKeyFile.flatMap { key($0, at: table.path(of: "preshared-key-file")) }
-        guard let publicKey, let allowedIPs else { return nil }
-        return .init(
-            publicKey: publicKey, endpoint: endpoint, allowedIPs: allowedIPs, presharedKeyFile: presharedKeyFile,
-            presharedKey: presharedKey, persistentKeepalive: keepalive)
-    }
-
-    /// The 32 bytes in a key file: base64 on its first line, as `wg genkey` writes it.
-    private func key(_ path: String, at key: String) -> Secret? {
-        let contents: Secret
-        do throws(FileIssue) {
-            contents = try readFile(path, WireGuardKey.maxFileSize)
-        } catch {
-            report.refuse("\(error)", at: key)
-            return nil
-        }
-        guard let secret = contents.withUnsafeBytes(WireGuardKey.decode) else {
-            report.refuse("\(path): expected a WireGuard key (44 characters of base64, as wg genkey prints it)", at: key)
-            return nil
-        }
-        return secret
     }
 }

@@ -1,4 +1,5 @@
 import Addresses
+import Glibc
 
 // The sections that are single tables.
 extension ConfigurationReader {
@@ -42,6 +43,16 @@ extension ConfigurationReader {
         node.number(in: 1...UInt32(Int32.max)).flatMap { (253...255).contains($0) ? nil : $0 }
     }
     static let routingTableRule = "a routing table from 1 to 2147483647 other than 253, 254 and 255"
+
+    /// What stands in the way of running a program, with the gateway's rights and with keys on its standard input.
+    static func problem(ofProgram path: String) -> String? {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return errno == ENOENT ? "does not exist" : "cannot be examined: \(String(cString: strerror(errno)))" }
+        if status.st_mode & S_IFMT != S_IFREG { return "is not a program" }
+        if status.st_mode & 0o111 == 0 { return "is not executable; run: chmod 755 \(path)" }
+        if status.st_mode & 0o002 != 0 { return "can be changed by every user of this host; run: chmod 755 \(path)" }
+        return nil
+    }
 
     mutating func control(_ table: TableReader) {
         var table = table

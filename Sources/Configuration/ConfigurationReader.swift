@@ -10,6 +10,8 @@ struct ConfigurationReader {
     /// As written in `[[user]]`, for the cross checks and the merge with the secrets files.
     var configuredUsers: [ConfiguredUser] = []
     var configuredNames: Set<[UInt8]> = []
+    /// As written in `[[access.peer]]`, in the same order as the configuration's.
+    var accessPeers: [ConfiguredAccessPeer] = []
     /// Whether the administrator wrote `secrets`; the default file may be missing.
     var namesSecrets = false
 
@@ -18,6 +20,14 @@ struct ConfigurationReader {
         var credential: UserDirectory.Credential?
         var address: IPAddress?
         var attributes: UserAttributes
+        var path: String
+    }
+
+    struct ConfiguredAccessPeer {
+        var name: [UInt8]
+        /// nil: as in the user's entry.
+        var prefixes: [IPPrefix]?
+        var peer: CausewayConfiguration.Access.Peer
         var path: String
     }
 
@@ -32,6 +42,7 @@ struct ConfigurationReader {
         root.read(&configuration.user, "run-as", "the name of an account", Self.accountName)
         root.read(&configuration.logLevel, "log-level")
         root.read(&configuration.logFormat, "log-format")
+        root.read(&configuration.stateDirectory, "state-directory", "an absolute path", Self.absolutePath)
         control(root.table("control"))
         pptp(root.table("pptp"))
         ppp(root.table("ppp"))
@@ -42,6 +53,7 @@ struct ConfigurationReader {
         for table in root.tables("tunnel", header: "tunnel") { tunnel(table) }
         for table in root.tables("listen", header: "listen") { listener(table) }
         for table in root.tables("user", header: "user") { user(table) }
+        if root.has("access") { access(root.table("access")) } else { root.declare("access") }
         root.finish()
     }
 }

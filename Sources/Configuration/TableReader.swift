@@ -47,6 +47,9 @@ struct TableReader {
 
     func path(of key: String) -> String { KeyLocator.path(path, key) }
     func has(_ key: String) -> Bool { values[key] != nil }
+    func `is`(_ key: String, _ text: String) -> Bool { values[key]?.string == text }
+    /// For a key that is known but not read: something else was said about it already.
+    mutating func declare(_ key: String) { known.append(key) }
 
     /// Complains about every key that was never asked for.
     func finish() {

@@ -84,48 +84,9 @@ extension CausewayConfiguration {
 
     /// Static addresses and prefixes of users: nobody else gets them while their user is away.
     var reservations: [Reservation] {
-        users.entries.compactMap { entry in
-            let prefixes = entry.attributes.reservedPrefixes
-            return prefixes.isEmpty ? nil : Reservation(user: entry.displayName, prefixes: prefixes)
-        }
-    }
-
-    /// Every inner prefix that may appear as a source in this tunnel: pools, their gateways, static addresses, users' networks.
-    func innerPrefixes(ofTunnel name: String) -> [IPPrefix] {
-        var found: Set<IPPrefix> = []
-        let listening = listeners.filter { $0.tunnel == name }
-        for pool in pools where listening.contains(where: { $0.pool == pool.name }) || users(in: name).contains(where: { $0.pool == pool.name }) {
-            found.insert(IPPrefix(pool.gateway))
-            for range in pool.ranges { found.formUnion(range.prefixes) }
-        }
-        for attributes in users(in: name) { found.formUnion(attributes.reservedPrefixes) }
-        return found.filter { prefix in !found.contains { $0 != prefix && $0.contains(prefix) } }.sorted()
-    }
-
-    /// Users whose traffic may go through this tunnel: those who name it, and, where it is a listener's, those who name none.
-    private func users(in tunnel: String) -> [UserAttributes] {
-        let isDefault = listeners.contains { $0.tunnel == tunnel }
-        return users.entries.map(\.attributes).filter { $0.tunnel == tunnel || ($0.tunnel == nil && isDefault) }
-    }
-}
-
-extension UserAttributes {
-    fileprivate var reservedPrefixes: [IPPrefix] { (staticAddress.map { [IPPrefix($0)] } ?? []) + prefixes }
-}
-
-extension AddressRange {
-    /// The fewest prefixes that cover exactly this range.
-    var prefixes: [IPPrefix] {
-        var result: [IPPrefix] = []
-        var start: IPAddress? = first
-        while let from = start, from <= last {
-            var length = from.family.bitCount
-            while length > 0, let wider = IPPrefix(from, length: length - 1), wider.last <= last { length -= 1 }
-            let prefix = IPPrefix(from, length: length)!
-            result.append(prefix)
-            start = prefix.last.advanced(by: 1)
-        }
-        return result
+        let users = users.entries.map { Reservation(user: $0.displayName, prefixes: $0.attributes.ownPrefixes) }
+        let peers = (access?.peers ?? []).map { Reservation(user: $0.user, prefixes: $0.ownPrefixes) }
+        return (users + peers).filter { !$0.prefixes.isEmpty }
     }
 }
 

@@ -176,7 +176,7 @@ extension Endpoint {
 
 extension CausewayConfiguration {
     func needsUserspaceDevice() throws -> Bool {
-        if tunnels.contains(where: { $0.backend == .userspace }) { return true }
+        if tunnels.contains(where: { $0.backend == .embedded }) { return true }
         return try tunnels.contains { $0.backend == .auto } && BackendProbe.kernelWireGuard() != .available
     }
 

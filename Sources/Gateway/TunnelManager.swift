@@ -71,7 +71,7 @@ actor TunnelManager {
     }
 
     private func makeBackend(for tunnel: CausewayConfiguration.Tunnel) async throws -> (any TunnelBackend, String) {
-        let kernel: BackendProbe.Result = tunnel.backend == .userspace ? .unavailable(reason: "") : try BackendProbe.kernelWireGuard()
+        let kernel: BackendProbe.Result = tunnel.backend == .embedded ? .unavailable(reason: "") : try BackendProbe.kernelWireGuard()
         if kernel == .available { return (KernelBackend(interfaceName: tunnel.interface, mark: mark), "kernel") }
         if case .unavailable(let reason) = kernel, tunnel.backend == .kernel {
             throw GatewayError(
@@ -297,16 +297,17 @@ extension CausewayConfiguration.Tunnel {
     /// As the WireGuard module wants it.
     func wireGuard() throws -> TunnelConfiguration {
         func fail(_ what: String) -> GatewayError { GatewayError("tunnel \"\(name)\": \(what)") }
-        guard let key = privateKey.withUnsafeBytes({ PrivateKey(bytes: $0) }) else { throw fail("the private key has not 32 bytes") }
+        guard let key = privateKey?.withUnsafeBytes({ PrivateKey(bytes: $0) }) else { throw fail("the private key has not 32 bytes") }
         return TunnelConfiguration(
             interfaceName: interface, privateKey: key, listenPort: listenPort == 0 ? nil : listenPort, fwmark: fwmark, mtu: UInt32(mtu),
             addresses: addresses.map { TunnelAddress($0.address, prefixLength: $0.length) },
             peers: try peers.map { peer in
-                guard let publicKey = PublicKey(peer.publicKey) else { throw fail("peer key \(peer.publicKey) is not base64 of 32 bytes") }
+                let hub = peer.primary
+                guard let publicKey = PublicKey(hub.publicKey) else { throw fail("peer key \(hub.publicKey) is not base64 of 32 bytes") }
                 return PeerConfiguration(
-                    publicKey: publicKey, endpoint: peer.endpoint.flatMap { PeerEndpoint($0.description) },
+                    publicKey: publicKey, endpoint: hub.endpoints.first.flatMap { PeerEndpoint($0.description) },
                     allowedIPs: Set(peer.allowedIPs),
-                    presharedKey: peer.presharedKey?.withUnsafeBytes { PresharedKey(bytes: $0) },
+                    presharedKey: hub.presharedKey?.withUnsafeBytes { PresharedKey(bytes: $0) },
                     keepalive: peer.persistentKeepalive)
             })
     }

@@ -65,7 +65,7 @@ import Testing
         sample.peer = sample.peer.replacing("[\"10.1.0.0/16\"]", with: "[\"0.0.0.0/0\"]")
         #expect(sample.messages.count == 1)
         #expect(
-            sample.messages[0].hasSuffix("tunnel[0].peer[1].allowed-ips: 0.0.0.0/0 belongs to peer[0] of this tunnel already"))
+            sample.messages[0].contains("tunnel[0].peer[1].allowed-ips: 0.0.0.0/0 belongs to peer[0] of this tunnel already; "))
     }
 
     @Test func aPeerThatNobodyCanFindIsAWarning() throws {

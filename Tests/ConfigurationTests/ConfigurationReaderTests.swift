@@ -10,8 +10,8 @@ import Testing
         #expect(configuration.listeners == [.init(address: IPAddress("192.0.2.1")!, port: 1723, tunnel: "hub", pool: "users")])
         #expect(configuration.pools[0].ranges.map(\.description) == ["10.8.0.10-10.8.0.250"])
         let tunnel = configuration.tunnels[0]
-        #expect(tunnel.privateKey.count == 32)
-        #expect(tunnel.peers[0].endpoint?.description == "hub.example.org:51820")
+        #expect(tunnel.privateKey?.count == 32)
+        #expect(tunnel.peers[0].primary.endpoints.map(\.description) == ["hub.example.org:51820"])
         #expect(tunnel.peers[0].persistentKeepalive == 25)
         #expect((52000..<53000).contains(tunnel.table))
         #expect(configuration.users.entry(userName: Array("ann".utf8), serverName: "causeway") != nil)
@@ -185,7 +185,7 @@ import Testing
     // ---- Tunnels ----
 
     @Test(arguments: [
-        ("interface = \"cw-0\"", "tunnel[0].interface"), ("backend = \"embedded\"", "tunnel[0].backend"),
+        ("interface = \"cw-0\"", "tunnel[0].interface"), ("backend = \"userland\"", "tunnel[0].backend"),
         ("listen-port = 65536", "tunnel[0].listen-port"), ("fwmark = -1", "tunnel[0].fwmark"), ("mtu = 500", "tunnel[0].mtu"),
         ("addresses = [\"10.9.0.2/33\"]", "tunnel[0].addresses[0]"), ("table = 255", "tunnel[0].table"),
         ("private-key = \"x\"", "tunnel[0].private-key"), ("colour = 1", "tunnel[0].colour"),
@@ -211,7 +211,7 @@ import Testing
             tunnel.backend == .kernel && tunnel.listenPort == 51820 && tunnel.fwmark == 0xCA6C && tunnel.mtu == 1380
                 && tunnel.table == 77)
         #expect(tunnel.addresses.map(\.description) == ["10.9.0.2/24", "fd00::2/64"])
-        #expect(tunnel.peers[0].presharedKey?.count == 32)
+        #expect(tunnel.peers[0].primary.presharedKey?.count == 32)
         #expect(tunnel.peers[0].persistentKeepalive == 0)
     }
 

@@ -50,7 +50,7 @@ import Testing
         new.dataPath.allowAddressChange = true
         new.listeners[0].port = 1724
         new.tunnels[0].interface = "cw-new"
-        new.tunnels[0].backend = .userspace
+        new.tunnels[0].backend = .embedded
         new.tunnels[0].table = 77
         new.tunnels[0].listenPort = 51821
         new.ppp.mru = 1300
