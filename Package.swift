@@ -44,7 +44,7 @@ let package = Package(
         // Session, mapper, tunnel.
         module("DataPath", ["CDataPath", "CLinux", "Addresses"]),
         module("Netlink", ["CMnl", "Addresses"]),
-        module("WireGuard", ["Netlink", "CSodium", "CLinux", "Addresses", logging]),
+        module("WireGuard", ["DataPath", "Netlink", "CSodium", "CLinux", "Addresses", logging]),
         module("SessionMapper", ["Addresses"]),
         module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
         module("Gateway", [

@@ -32,6 +32,8 @@ extension WireGuardEngine {
     /// An open UDP port of both families, or of one.
     public struct Port: Hashable, Sendable {
         let number: UInt32
+        /// An identity on no port: it neither sends nor receives.
+        public static let none = Port(number: 0)
     }
 
     /// A private key with peers of its own: one WireGuard interface, as others see it.

@@ -1,0 +1,9 @@
+// What a program that serves one TUN interface needs from Linux. Each returns 0 (or a descriptor) or a negated errno value.
+#pragma once
+
+// Readable once SIGTERM or SIGINT has arrived, whichever thread it was for. One for the whole process; never closed.
+int clinux_end_descriptor(void);
+
+// Calls body in the network namespace that the TUN behind `tun` is in now; it may have been moved after it was made. Only the
+// calling thread goes there, and comes back. -EBADFD: the interface is gone.
+int clinux_in_namespace_of(int tun, void (*body)(void *context), void *context);
