@@ -26,6 +26,7 @@ void cw_engine_config_defaults(cw_engine_config *config) {
         .key_budget = 8192,
         .icmp_rate = 100,
     };
+    cw_wg_config_defaults(&config->wireguard_config);
     for (int i = 0; i < CW_MAX_WORKERS; i++) config->gre_fd[i] = config->tun_fd[i] = -1;
 }
 
@@ -38,6 +39,7 @@ static uint32_t handoff_capacity(uint32_t workers) {
 
 static void free_engine(cw_engine *engine) {
     uint32_t workers = engine->config.worker_count;
+    if (engine->wireguard != NULL) cw_wg_destroy(engine->wireguard); // its sockets are in the workers' epoll sets
     for (uint32_t i = 0; engine->workers != NULL && i < workers; i++)
         if (engine->workers[i].engine != NULL) cw_worker_destroy(&engine->workers[i]);
     for (uint32_t i = 0; engine->handoffs != NULL && i < workers * workers; i++) cw_ring_destroy(&engine->handoffs[i]);
@@ -76,6 +78,17 @@ static bool create_parts(cw_engine *engine) {
     return true;
 }
 
+static cw_status create_wireguard(cw_engine *engine) {
+    if (!engine->config.wireguard) return CW_OK;
+    cw_wg_config config = engine->config.wireguard_config;
+    config.worker_count = engine->config.worker_count;
+    cw_status status = cw_wg_create(&config, &engine->wireguard);
+    for (uint32_t i = 0; status == CW_OK && i < config.worker_count; i++)
+        status = cw_wg_attach(engine->wireguard, i, engine->workers[i].epoll_fd);
+    for (uint32_t i = 0; status == CW_OK && i < config.worker_count; i++) engine->workers[i].wireguard = engine->wireguard;
+    return status;
+}
+
 cw_status cw_engine_create(const cw_engine_config *config, cw_engine **out) {
     if (config == NULL || out == NULL || !cw_config_valid(config)) return CW_INVALID;
     cw_engine *engine = calloc(1, sizeof *engine);
@@ -97,6 +110,13 @@ cw_status cw_engine_create(const cw_engine_config *config, cw_engine **out) {
         errno = saved;
         return saved == ENOMEM || saved == 0 ? CW_NO_MEMORY : CW_SYSTEM;
     }
+    cw_status status = create_wireguard(engine);
+    if (status != CW_OK) {
+        int saved = errno;
+        free_engine(engine);
+        errno = saved;
+        return status;
+    }
     for (uint32_t i = 0; i < config->worker_count; i++) { // they are ours from here on
         engine->workers[i].gre_fd = config->gre_fd[i];
         engine->workers[i].tun_fd = config->tun_fd[i];
@@ -113,6 +133,10 @@ static void join_workers(cw_engine *engine, uint32_t count) {
 
 cw_status cw_engine_start(cw_engine *engine) {
     if (engine->running) return CW_INVALID;
+    if (engine->wireguard != NULL) {
+        cw_status status = cw_wg_start(engine->wireguard);
+        if (status != CW_OK) return status;
+    }
     atomic_store_explicit(&engine->stopping, false, memory_order_release);
     // The threads inherit the mask: signals belong to the rest of the process.
     sigset_t all, before;
@@ -127,6 +151,7 @@ cw_status cw_engine_start(cw_engine *engine) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
         join_workers(engine, started);
+        if (engine->wireguard != NULL) cw_wg_stop(engine->wireguard);
         errno = error;
         return CW_SYSTEM;
     }
@@ -137,6 +162,7 @@ cw_status cw_engine_start(cw_engine *engine) {
 void cw_engine_stop(cw_engine *engine) {
     if (!engine->running) return;
     join_workers(engine, engine->config.worker_count);
+    if (engine->wireguard != NULL) cw_wg_stop(engine->wireguard);
     engine->running = false;
 }
 
@@ -153,6 +179,8 @@ void cw_engine_destroy(cw_engine *engine) {
     while (count > 0)
         if (fds[--count] >= 0) close(fds[count]);
 }
+
+cw_wg *cw_engine_wireguard(const cw_engine *engine) { return engine->wireguard; }
 
 int32_t cw_engine_event_fd(const cw_engine *engine) { return engine->event_fd; }
 

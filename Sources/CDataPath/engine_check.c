@@ -13,6 +13,7 @@ bool cw_config_valid(const cw_engine_config *config) {
     if (!is_power_of_two(config->command_capacity) || !is_power_of_two(config->event_capacity)) return false;
     if (config->command_capacity < ring_minimum || config->command_capacity > ring_maximum) return false;
     if (config->event_capacity < ring_minimum || config->event_capacity > ring_maximum) return false;
+    if (config->wireguard && config->role != CW_ROLE_GATEWAY) return false;
     if (config->reorder_packets > 256 || config->reorder_microseconds > 1000000) return false;
     return true;
 }
@@ -66,6 +67,7 @@ bool cw_command_valid(const cw_command *command) {
     if (command->session == 0) return false;
     switch (command->type) {
     case CW_OPEN: return cw_session_config_valid(&command->open);
+    case CW_OPEN_NATIVE: return command->open_native.identity != 0;
     case CW_UPDATE: return is_update_valid(&command->update);
     case CW_REKEY: return is_rekey_valid(&command->rekey);
     case CW_BIND: return cw_bind_valid(&command->bind);

@@ -22,10 +22,10 @@ static cw_work *reserve_for(cw_engine *engine, const cw_record *record, uint32_t
     return work;
 }
 
-// Every command needs at most one slot in each ring for routes and one more in its session's.
+// Every command needs at most one slot in each ring for routes, one for an access identity and one more in its session's.
 static bool has_room(cw_engine *engine) {
     for (uint32_t i = 0; i < engine->config.worker_count; i++)
-        if (cw_ring_room(&engine->workers[i].commands) < 2) return false;
+        if (cw_ring_room(&engine->workers[i].commands) < 3) return false;
     return true;
 }
 
@@ -58,11 +58,52 @@ static void submit_open(cw_engine *engine, const cw_command *command) {
     else reserve_for(engine, record, CW_OPEN)->open = command->open;
 }
 
+static void tell_access(cw_engine *engine, uint32_t identity, bool opened) {
+    for (uint32_t i = 0; i < engine->config.worker_count; i++) {
+        cw_work *work = reserve(&engine->workers[i], CW_WORK_ACCESS);
+        work->access.identity = identity;
+        work->access.opened = opened;
+    }
+}
+
+static cw_access *find_access(cw_engine *engine, uint32_t identity) {
+    for (uint32_t i = 0; i < CW_MAX_ACCESS_IDENTITIES; i++)
+        if (engine->access[i].identity == identity) return &engine->access[i];
+    return NULL;
+}
+
+static void submit_open_native(cw_engine *engine, const cw_command *command) {
+    const cw_native_config *native = &command->open_native;
+    cw_access *access = find_access(engine, native->identity);
+    if (access == NULL) access = find_access(engine, 0); // a free one
+    cw_record *record = NULL;
+    cw_status status = access == NULL ? CW_FULL : cw_table_add_native(&engine->table, command->session, native->identity, &record);
+    if (status != CW_OK) {
+        refuse(engine, command, cw_table_find(&engine->table, command->session), status);
+        return;
+    }
+    access->identity = native->identity;
+    if (access->sessions++ == 0) tell_access(engine, native->identity, true);
+    reserve_for(engine, record, CW_OPEN_NATIVE)->open_native = *native;
+}
+
+static void remove_record(cw_engine *engine, cw_record *record) {
+    if (record->access != 0) {
+        cw_access *access = find_access(engine, record->access);
+        if (--access->sessions == 0) {
+            access->identity = 0;
+            tell_access(engine, record->access, false);
+        }
+    }
+    cw_table_remove(&engine->table, record);
+}
+
 static cw_status submit_import(cw_engine *engine, const cw_command *command) {
     cw_saved saved;
     size_t used;
     cw_status status = cw_state_parse(command->import_state.state, command->import_state.length, &saved);
     if (status != CW_OK) return status;
+    if (saved.bound && (saved.bind.identity != 0) != (command->import_state.identity != 0)) return CW_INVALID;
     // The link's part is tried on a link of our own, so that the worker's import cannot fail.
     cw_link *probe = (cw_link *)(void *)engine->probe;
     cw_counters ignored = {0};
@@ -85,6 +126,7 @@ static cw_status submit_import(cw_engine *engine, const cw_command *command) {
     cw_work *work = reserve_for(engine, record, CW_IMPORT);
     work->block = copy;
     work->length = command->import_state.length;
+    work->identity = command->import_state.identity;
     if (saved.bound) change_routes(engine, record, saved.bind.prefixes, saved.bind.prefix_count);
     return CW_OK;
 }
@@ -113,10 +155,23 @@ static cw_status submit_local_addresses(cw_engine *engine, const cw_local_addres
     return CW_OK;
 }
 
+// What has no meaning without GRE and PPP.
+static bool fits_native(const cw_command *command) {
+    switch (command->type) {
+    case CW_UPDATE: return (command->update.mask & (CW_UPDATE_FLAGS | CW_UPDATE_PEER_ADDRESS)) == 0;
+    case CW_REKEY: case CW_INJECT: case CW_EXPORT: return false;
+    default: return true;
+    }
+}
+
 static void submit_to_session(cw_engine *engine, const cw_command *command) {
     cw_record *record = cw_table_find(&engine->table, command->session);
     if (record == NULL) {
         refuse(engine, command, NULL, CW_NOT_FOUND);
+        return;
+    }
+    if (record->access != 0 && !fits_native(command)) {
+        refuse(engine, command, record, CW_INVALID);
         return;
     }
     if (command->type == CW_UNBIND || command->type == CW_CLOSE || command->type == CW_EXPORT) change_routes(engine, record, NULL, 0);
@@ -133,16 +188,26 @@ static void submit_to_session(cw_engine *engine, const cw_command *command) {
         work->inject.protocol = command->inject.protocol;
         if (command->inject.length > 0) memcpy(work->inject.payload, command->inject.payload, command->inject.length);
         break;
-    case CW_CLOSE: case CW_EXPORT: cw_table_remove(&engine->table, record); break;
+    case CW_CLOSE: case CW_EXPORT: remove_record(engine, record); break;
     default: break;
     }
 }
 
+static bool names_identity(const cw_command *command) {
+    switch (command->type) {
+    case CW_OPEN_NATIVE: return true;
+    case CW_BIND: return command->bind.identity != 0;
+    case CW_IMPORT: return command->import_state.identity != 0;
+    default: return false;
+    }
+}
+
 static cw_status submit_one(cw_engine *engine, const cw_command *command) {
-    if (!cw_command_valid(command)) return CW_INVALID;
+    if (!cw_command_valid(command) || (engine->wireguard == NULL && names_identity(command))) return CW_INVALID;
     if (!has_room(engine)) return CW_FULL;
     switch (command->type) {
     case CW_OPEN: submit_open(engine, command); return CW_OK;
+    case CW_OPEN_NATIVE: submit_open_native(engine, command); return CW_OK;
     case CW_IMPORT: return submit_import(engine, command);
     case CW_TUNNEL:
         for (uint32_t i = 0; i < engine->config.worker_count; i++) reserve(&engine->workers[i], CW_TUNNEL)->tunnel = command->tunnel;

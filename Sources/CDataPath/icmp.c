@@ -48,7 +48,7 @@ static size_t build_ipv4(uint8_t *out, const cw_ip *ip, cw_icmp_error error, uin
     cw_put16(out + 10, cw_checksum(cw_sum(0, out, CW_IPV4_HEADER)));
     uint8_t *icmp = out + CW_IPV4_HEADER;
     icmp[0] = error == CW_ICMP_TIME_EXCEEDED ? 11 : 3;
-    icmp[1] = error == CW_ICMP_TOO_BIG ? 4 : 0;
+    icmp[1] = error == CW_ICMP_TOO_BIG ? 4 : error == CW_ICMP_HOST_UNREACHABLE ? 1 : 0;
     if (error == CW_ICMP_TOO_BIG) cw_put16(icmp + 6, (uint16_t)(mtu > 65535 ? 65535 : mtu)); // RFC 1191 section 4
     memcpy(icmp + icmp_header, ip->data, quote);
     cw_put16(icmp + 2, cw_checksum(cw_sum(0, icmp, icmp_header + quote)));
@@ -68,6 +68,7 @@ static size_t build_ipv6(uint8_t *out, const cw_ip *ip, cw_icmp_error error, uin
     memcpy(out + 24, ip->source, 16);
     uint8_t *icmp = out + CW_IPV6_HEADER;
     icmp[0] = error == CW_ICMP_TOO_BIG ? 2 : error == CW_ICMP_TIME_EXCEEDED ? 3 : 1;
+    icmp[1] = error == CW_ICMP_HOST_UNREACHABLE ? 3 : 0;
     if (error == CW_ICMP_TOO_BIG) cw_put32(icmp + 4, mtu < CW_IPV6_MINIMUM_MTU ? CW_IPV6_MINIMUM_MTU : mtu);
     memcpy(icmp + icmp_header, ip->data, quote);
     // Pseudo-header of RFC 8200 section 8.1: both addresses, length, next header.

@@ -7,6 +7,7 @@
 typedef enum cw_icmp_error {
     CW_ICMP_TOO_BIG,      // fragmentation needed (3/4) with the MTU; ICMPv6 Packet Too Big (2/0)
     CW_ICMP_UNREACHABLE,  // network unreachable (3/0); ICMPv6 no route (1/0)
+    CW_ICMP_HOST_UNREACHABLE, // 3/1; ICMPv6 address unreachable (1/3)
     CW_ICMP_TIME_EXCEEDED, // 11/0; ICMPv6 3/0
 } cw_icmp_error;
 

@@ -36,6 +36,7 @@ const char *cw_drop_name(cw_drop drop) {
     case CW_DROP_IP_OTHER_USER: return "ip-other-user";
     case CW_DROP_IP_NO_SESSION: return "ip-no-session";
     case CW_DROP_IP_TOO_BIG: return "ip-too-big";
+    case CW_DROP_IP_EXPIRED: return "ip-expired";
     case CW_DROP_TUNNEL_DOWN: return "tunnel-down";
     case CW_DROP_RATE: return "rate";
     case CW_DROP_SEND_FAILED: return "send-failed";

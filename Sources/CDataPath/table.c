@@ -59,12 +59,13 @@ cw_record *cw_table_find(const cw_table *table, uint64_t handle) {
     return index == 0 ? NULL : &table->records[index];
 }
 
-cw_status cw_table_add(cw_table *table, uint64_t handle, uint16_t call_id, cw_record **out) {
+static uint32_t sessions_of(const cw_table *table, uint32_t worker) { return table->slots_used[worker] - table->free_counts[worker]; }
+
+static cw_status add(cw_table *table, uint64_t handle, uint32_t worker, cw_record **out) {
     uint32_t *bucket = find_bucket(table, handle);
-    if (*bucket != 0 || table->by_call[call_id] != 0) return CW_INVALID;
-    if (table->count == table->capacity) return CW_FULL;
-    uint32_t worker = call_id % table->worker_count, index, slot;
-    // A free call ID of this worker means a free slot as well: there are as many slots as sessions or call IDs.
+    // Legacy sessions alone never fill a worker: there are as many slots as sessions or call IDs. Native ones may have taken them.
+    if (table->count == table->capacity || sessions_of(table, worker) == table->slots) return CW_FULL;
+    uint32_t index, slot;
     if (table->free_counts[worker] > 0) slot = table->free_slots[(size_t)worker * table->slots + --table->free_counts[worker]];
     else slot = table->slots_used[worker]++;
     if (table->records_free != 0) {
@@ -79,13 +80,31 @@ cw_status cw_table_add(cw_table *table, uint64_t handle, uint16_t call_id, cw_re
     record->worker = worker;
     record->slot = slot;
     record->generation = table->generation;
-    record->call_id = call_id;
+    record->access = 0;
     record->prefix_count = 0;
     *bucket = index;
-    table->by_call[call_id] = index;
     table->count++;
     *out = record;
     return CW_OK;
+}
+
+cw_status cw_table_add(cw_table *table, uint64_t handle, uint16_t call_id, cw_record **out) {
+    if (cw_table_find(table, handle) != NULL || table->by_call[call_id] != 0) return CW_INVALID;
+    cw_status status = add(table, handle, call_id % table->worker_count, out);
+    if (status != CW_OK) return status;
+    (*out)->call_id = call_id;
+    table->by_call[call_id] = (uint32_t)(*out - table->records);
+    return CW_OK;
+}
+
+cw_status cw_table_add_native(cw_table *table, uint64_t handle, uint32_t access, cw_record **out) {
+    if (cw_table_find(table, handle) != NULL) return CW_INVALID;
+    uint32_t worker = 0;
+    for (uint32_t i = 1; i < table->worker_count; i++)
+        if (sessions_of(table, i) < sessions_of(table, worker)) worker = i;
+    cw_status status = add(table, handle, worker, out);
+    if (status == CW_OK) (*out)->access = access;
+    return status;
 }
 
 void cw_table_remove(cw_table *table, cw_record *record) {
@@ -98,7 +117,7 @@ void cw_table_remove(cw_table *table, cw_record *record) {
         hole = at;
     }
     table->by_handle[hole] = 0;
-    table->by_call[record->call_id] = 0;
+    if (record->access == 0) table->by_call[record->call_id] = 0;
     table->free_slots[(size_t)record->worker * table->slots + table->free_counts[record->worker]++] = record->slot;
     record->handle = 0;
     record->next_free = table->records_free;

@@ -13,6 +13,7 @@ typedef struct cw_record {
     uint32_t slot;       // in that worker's memory
     uint32_t generation; // differs for each opening of a slot
     uint32_t next_free;
+    uint32_t access;     // WireGuard identity of a native session; 0: a legacy session, which has a call ID
     uint16_t call_id;
     uint16_t prefix_count; // 0: not bound
     cw_prefix prefixes[CW_MAX_PREFIXES];
@@ -39,6 +40,8 @@ void cw_table_destroy(cw_table *table);
 cw_record *cw_table_find(const cw_table *table, uint64_t handle);
 // CW_INVALID: the handle or the call ID is taken. CW_FULL: no session is free.
 cw_status cw_table_add(cw_table *table, uint64_t handle, uint16_t call_id, cw_record **record);
+// A session without a call ID, on the worker with the fewest sessions. CW_INVALID: the handle is taken.
+cw_status cw_table_add_native(cw_table *table, uint64_t handle, uint32_t access, cw_record **record);
 void cw_table_remove(cw_table *table, cw_record *record);
 void cw_table_trim(cw_table *table); // an empty table that was used gives its memory back
 

@@ -15,7 +15,7 @@
 
 #include "memory.h"
 
-enum { commands_per_round = 64, trim_seconds = 3, pool_minimum = 2048, pool_maximum = 16384 };
+enum { commands_per_round = 64, ready_per_round = 16, trim_seconds = 3, pool_minimum = 2048, pool_maximum = 16384 };
 
 uint64_t cw_now(void) {
     struct timespec now;
@@ -26,7 +26,7 @@ uint64_t cw_now(void) {
 // ---- Creation ---------------------------------------------------------------------------------------------------------
 
 static bool watch(cw_worker *worker, int fd) {
-    struct epoll_event interest = {.events = EPOLLIN, .data.fd = fd};
+    struct epoll_event interest = {.events = EPOLLIN, .data.u64 = (uint32_t)fd}; // never CW_WG_EPOLL
     return fd < 0 || epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &interest) == 0;
 }
 
@@ -79,7 +79,7 @@ void cw_worker_destroy(cw_worker *worker) {
     for (uint32_t slot = 0; worker->memory != NULL && slot < worker->slots; slot++) {
         cw_session *session = cw_session_at(worker, slot);
         if (session->handle == 0) continue;
-        cw_link_wipe(cw_session_link(worker, session), &worker->pool);
+        if (session->access == 0) cw_link_wipe(cw_session_link(worker, session), &worker->pool);
         cw_discard(session, worker->stride);
     }
     cw_ring_destroy(&worker->commands);
@@ -122,6 +122,7 @@ static bool has_ring_work(cw_worker *worker) {
 void cw_worker_refill(cw_worker *worker) {
     // Buffers are brought in as they are needed for the first time: memory follows the load.
     uint32_t wanted = 4 * worker->config->batch_size;
+    if (worker->wireguard != NULL) wanted += CW_MAX_BATCH; // what one datagram of many segments may bring
     while (worker->pool.available < wanted && worker->buffers_used < worker->buffer_count)
         cw_pool_give(&worker->pool, &worker->buffers[worker->buffers_used++]);
 }
@@ -174,10 +175,11 @@ void *cw_worker_main(void *argument) {
     pthread_setname_np(pthread_self(), name);
     bool more = true;
     while (!atomic_load_explicit(&worker->engine->stopping, memory_order_acquire)) {
-        struct epoll_event ready[3];
+        struct epoll_event ready[ready_per_round];
         bool gre_ready = false, tun_ready = false;
-        int count = wait_for_work(worker, more, ready, 3);
+        int count = wait_for_work(worker, more, ready, ready_per_round);
         for (int i = 0; i < count; i++) {
+            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) continue;
             if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
             else if (ready[i].data.fd == worker->tun_fd) tun_ready = true;
             else if (ready[i].data.fd == worker->wake_fd) {
@@ -193,13 +195,21 @@ void *cw_worker_main(void *argument) {
         if (worker->trim_at == UINT64_MAX && (count > 0 || more)) worker->trim_at = now + trim_seconds * UINT64_C(1000000000);
         cw_worker_refill(worker);
         // One bounded step each; epoll is level-triggered and brings back what was left.
+        cw_worker_enter(worker);
         more = cw_worker_commands(worker, now, commands_per_round);
         cw_worker_flush(worker, now);
-        if (gre_ready) cw_worker_receive(worker, now);
+        if (gre_ready && worker->gre_fd >= 0) cw_worker_receive(worker, now);
+        cw_worker_leave(worker);
+        for (int i = 0; i < count; i++)
+            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
         cw_worker_refill(worker);
+        cw_worker_enter(worker);
         if (cw_worker_take_handoffs(worker, now)) more = true;
+        cw_worker_leave(worker);
+        cw_worker_enter(worker);
         if (tun_ready && worker->tun_fd >= 0) cw_worker_read_tun(worker, now);
         cw_worker_expire(worker, now);
+        cw_worker_leave(worker);
         cw_worker_flush_notices(worker);
         cw_worker_flush_events(worker);
         cw_worker_publish(worker);

@@ -1,12 +1,16 @@
-// One worker: a thread that owns some sessions, one GRE socket and one TUN queue, and takes every packet of its sessions from one
-// end to the other. Private to engine.c and worker*.c.
+// One worker: a thread that owns some sessions, one GRE socket, one TUN queue and its sockets of the WireGuard engine, and takes every
+// packet of its sessions from one end to the other. Private to engine.c and worker*.c.
 //
 //   worker.c          the loop: what is ready, in bounded steps, fair between directions
 //   worker_command.c  commands from the ring
 //   worker_event.c    events to the ring; counters that others may read
-//   worker_receive.c  GRE -> link -> checks -> TUN
-//   worker_send.c     TUN and other workers -> checks -> link -> GRE
+//   worker_receive.c  GRE -> link; link or native user -> checks -> TUN or WireGuard
+//   worker_send.c     TUN, WireGuard and other workers -> checks -> link -> GRE, or -> native user
+//   worker_wireguard.c what comes from the WireGuard engine, and which of its peers takes a packet
 //   worker_state.c    export and import
+//
+// With a WireGuard engine every step runs inside its gate (wireguard/gate.h): peers found in a step are valid until its end, and all
+// that the step queued for the engine is sealed in one flush before it ends. A worker is outside while it sleeps.
 #ifndef CW_WORKER_H
 #define CW_WORKER_H
 
@@ -23,6 +27,7 @@
 #include "table.h"
 #include "timer_heap.h"
 #include "token_bucket.h"
+#include "wireguard/datapath.h"
 
 enum { // limits of ours
     CW_TUNNELS = 256,
@@ -36,6 +41,7 @@ enum { // limits of ours
 enum { // cw_work.type beyond cw_command_type
     CW_WORK_ROUTES = 100, // change the inner prefixes of one session; goes to all workers
     CW_WORK_REFUSE = 101, // report that a command was refused when it was submitted
+    CW_WORK_ACCESS = 102, // a WireGuard identity has native sessions from now on, or no more; goes to all workers
 };
 
 // Where an inner prefix leads: worker in 8 bits, slot in 24, generation in 32. Never 0, since generations are not.
@@ -52,9 +58,11 @@ typedef struct cw_work {
     uint32_t slot;
     uint32_t generation;
     uint32_t length; // of `block`, or of the injected frame
+    uint32_t identity; // IMPORT
     uint64_t session;
     union {
         cw_session_config open;
+        cw_native_config open_native;
         cw_update update;
         cw_rekey rekey;
         cw_bind bind;
@@ -69,6 +77,10 @@ typedef struct cw_work {
             cw_status reason;
         } refuse;
         struct {
+            uint32_t identity;
+            bool opened;
+        } access;
+        struct {
             uint16_t protocol;
             uint8_t payload[CW_MAX_CONTROL_FRAME];
         } inject;
@@ -76,9 +88,23 @@ typedef struct cw_work {
     };
 } cw_work;
 
+// Where an inner packet comes from, which decides what its session does with it.
+typedef enum cw_way {
+    CW_FROM_INSIDE, // another user, or an ICMP error of ours: to the user
+    CW_FROM_UPLINK, // the identity, or the TUN (0): to the user, if the session is bound to it
+    CW_FROM_NATIVE, // a peer of an access identity: from the user, if the session is that peer's
+} cw_way;
+
+typedef struct cw_origin {
+    cw_way way;
+    uint32_t identity;
+    uint8_t peer[CW_WG_KEY_SIZE]; // FROM_NATIVE: who sent it
+} cw_origin;
+
 // A packet on its way to a session of another worker.
 typedef struct cw_handoff {
     cw_route route;
+    cw_origin origin;
     uint32_t length;
     uint8_t data[CW_BUFFER_DATA];
 } cw_handoff;
@@ -105,6 +131,7 @@ typedef struct cw_session {
     uint64_t handle; // 0: free
     uint32_t generation;
     uint32_t slot;
+    uint32_t access; // identity of a native session, which has no link, no call IDs and no outer addresses; 0: legacy
     uint16_t local_call_id, peer_call_id;
     uint32_t flags;
     cw_address local_address, peer_address;
@@ -118,7 +145,9 @@ typedef struct cw_session {
     uint16_t mtu;
     uint32_t candidate4; // that address
     uint32_t tunnel;
+    uint32_t identity; // of the uplink; 0: the TUN
     uint32_t prefix_count;
+    uint8_t peer[CW_WG_KEY_SIZE]; // of a native session
     uint64_t rate; // bits per second
     cw_bucket rate_in, rate_out; // bytes
     cw_address gateway_address;
@@ -149,6 +178,7 @@ typedef struct cw_worker {
     const cw_engine_config *config;
     uint32_t index;
     pthread_t thread;
+    cw_wg *wireguard; // NULL: none
     int epoll_fd, wake_fd, gre_fd, tun_fd; // -1: none, or failed for good
     int failed_errno;                      // to be reported; 0: nothing
     _Atomic uint32_t sleeping;             // producers of its rings write wake_fd only then
@@ -178,6 +208,7 @@ typedef struct cw_worker {
     cw_address *local_addresses; // sorted
     uint32_t local_count;
     cw_bucket icmp_bucket;
+    uint32_t access[CW_MAX_ACCESS_IDENTITIES], access_count; // identities with native sessions
 
     cw_session *receiving, *receiving_last, *sending, *sending_last, *dirty, *notices;
     cw_counters live; // of packets without a session
@@ -196,6 +227,11 @@ typedef struct cw_worker {
     uint8_t *overflow; // of a TUN packet longer than a buffer; a buffer's worth of room in front
 } cw_worker;
 
+typedef struct cw_access {
+    uint32_t identity; // 0: free
+    uint32_t sessions;
+} cw_access;
+
 struct cw_engine {
     cw_engine_config config;
     cw_link_limits limits;
@@ -206,6 +242,8 @@ struct cw_engine {
     cw_ring *handoffs; // [from * worker_count + to]
     pthread_mutex_t lock; // of `table`; never taken by a worker
     cw_table table;
+    cw_access access[CW_MAX_ACCESS_IDENTITIES]; // under the lock as well
+    cw_wg *wireguard; // NULL: none
     uint8_t *probe; // a link that import states are tried on
     uint32_t poll_first;
 };
@@ -218,6 +256,13 @@ static inline cw_link *cw_session_link(const cw_worker *worker, cw_session *sess
 }
 
 uint64_t cw_now(void);
+
+static inline void cw_worker_enter(cw_worker *worker) {
+    if (worker->wireguard != NULL) cw_wg_enter(worker->wireguard, worker->index);
+}
+static inline void cw_worker_leave(cw_worker *worker) {
+    if (worker->wireguard != NULL) cw_wg_leave(worker->wireguard, worker->index);
+}
 
 // worker.c
 bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t index);
@@ -252,19 +297,31 @@ void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out);
 void cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket
 void cw_worker_expire(cw_worker *worker, uint64_t now);  // sessions whose deadline has come
 void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer); // session may be NULL; takes the buffer
-void cw_worker_route_inner(cw_worker *worker, cw_buffer *buffer); // an inner packet of ours, to a session or the TUN
+void cw_worker_receive_native(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now); // takes the buffer
+// An inner packet of ours, about one that came from another user or from the uplink (0: the TUN), back to where that came from.
+void cw_worker_route_inner(cw_worker *worker, uint32_t uplink, cw_buffer *buffer, uint64_t now);
 
 // worker_send.c
 void cw_worker_read_tun(cw_worker *worker, uint64_t now); // one batch from the TUN queue
 bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now); // one batch from each ring; true: there may be more
-void cw_worker_hand_over(cw_worker *worker, cw_route route, cw_buffer *buffer); // to the session wherever it lives; takes the buffer
+// To the session wherever it lives; takes the buffer.
+void cw_worker_hand_over(cw_worker *worker, cw_route route, const cw_origin *origin, cw_buffer *buffer, uint64_t now);
 void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer); // an inner packet towards the client
 void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now);  // what the link itself wants to send
 void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint16_t inner); // a GRE packet
 void cw_worker_flush(cw_worker *worker, uint64_t now); // all that is queued leaves
+void cw_worker_flush_clients(cw_worker *worker, uint64_t now); // but for what waits in the WireGuard engine
 void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now);
 bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now,
                     cw_buffer **out);
+
+// worker_wireguard.c
+void cw_worker_read_wireguard(cw_worker *worker, uint64_t epoll_data, uint64_t now); // one step on a socket of the WireGuard engine
+// The peer of `identity` that takes packets for this inner destination and can be reached. NULL: counted in the WireGuard engine, and
+// *cause says why.
+cw_wg_peer *cw_worker_find_peer(cw_worker *worker, uint32_t identity, uint8_t family, const uint8_t *destination, cw_drop *cause);
+bool cw_worker_is_peer(const cw_session *session, const cw_wg_peer *peer); // of a native session
+void cw_worker_set_access(cw_worker *worker, uint32_t identity, bool opened);
 
 static inline void cw_packets_append(cw_packets *list, cw_buffer *buffer) {
     buffer->next = NULL;
@@ -280,7 +337,7 @@ typedef struct cw_saved {
     uint64_t rate;
     bool bound;
     uint16_t mtu;
-    cw_bind bind;
+    cw_bind bind; // identity: 1 or 0, whether it had one
     cw_counters counters;
     const uint8_t *link;
     size_t link_length;

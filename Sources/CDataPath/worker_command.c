@@ -35,11 +35,28 @@ static void set_flags(cw_worker *worker, cw_session *session, uint32_t flags) {
     cw_link_set_flags(cw_session_link(worker, session), flags);
 }
 
-static cw_session *open_session(cw_worker *worker, const cw_work *work, const cw_session_config *config, uint64_t now) {
+// What every kind of session has.
+static cw_session *begin_session(cw_worker *worker, const cw_work *work, uint64_t now) {
     cw_session *session = cw_session_at(worker, work->slot); // all zero: never used, or discarded by free_session
     session->handle = work->session;
     session->generation = work->generation;
     session->slot = work->slot;
+    session->mtu = CW_MINIMUM_MTU;
+    set_rate(session, 0, now);
+    worker->open_sessions++;
+    cw_counters_publish(worker->shown_sessions[session->slot].counters, &session->live);
+    atomic_store_explicit(&worker->shown_sessions[session->slot].handle, session->handle, memory_order_release);
+    return session;
+}
+
+static void open_native(cw_worker *worker, const cw_work *work, uint64_t now) {
+    cw_session *session = begin_session(worker, work, now);
+    session->access = work->open_native.identity;
+    memcpy(session->peer, work->open_native.peer, sizeof session->peer);
+}
+
+static cw_session *open_session(cw_worker *worker, const cw_work *work, const cw_session_config *config, uint64_t now) {
+    cw_session *session = begin_session(worker, work, now);
     session->local_call_id = config->local_call_id;
     session->peer_call_id = config->peer_call_id;
     session->flags = config->flags;
@@ -47,13 +64,8 @@ static cw_session *open_session(cw_worker *worker, const cw_work *work, const cw
     session->peer_address = config->peer_address;
     session->local4 = outer4(&config->local_address);
     session->peer4 = outer4(&config->peer_address);
-    session->mtu = CW_MINIMUM_MTU;
-    set_rate(session, 0, now);
     cw_link_init(cw_session_link(worker, session), &worker->engine->limits, config->flags, &session->live);
     *call_entry(worker, config->local_call_id) = work->slot + 1;
-    worker->open_sessions++;
-    cw_counters_publish(worker->shown_sessions[session->slot].counters, &session->live);
-    atomic_store_explicit(&worker->shown_sessions[session->slot].handle, session->handle, memory_order_release);
     return session;
 }
 
@@ -61,18 +73,21 @@ static void bind_session(cw_worker *worker, cw_session *session, const cw_bind *
     session->bound = true;
     session->mtu = bind->mtu;
     session->tunnel = bind->tunnel;
+    session->identity = bind->identity;
     session->gateway_address = bind->gateway_address;
     session->prefix_count = bind->prefix_count;
     memcpy(session->prefixes, bind->prefixes, bind->prefix_count * sizeof *bind->prefixes);
+    if (session->access != 0) return;
     cw_link *link = cw_session_link(worker, session);
     cw_link_set_prefixes(link, session->prefixes, session->prefix_count);
     cw_link_set_open(link, true);
 }
 
 static void unbind_session(cw_worker *worker, cw_session *session) {
-    cw_link *link = cw_session_link(worker, session);
     session->bound = false;
     session->prefix_count = 0;
+    if (session->access != 0) return;
+    cw_link *link = cw_session_link(worker, session);
     cw_link_set_open(link, false);
     cw_link_set_prefixes(link, session->prefixes, 0);
 }
@@ -82,9 +97,11 @@ static void free_session(cw_worker *worker, cw_session *session) {
     cw_worker_publish(worker); // takes it off the list
     cw_worker_forget_notices(worker, session);
     cw_timers_disarm(&worker->timers, session->slot);
-    *call_entry(worker, session->local_call_id) = 0;
     worker->open_sessions--;
-    cw_link_wipe(cw_session_link(worker, session), &worker->pool);
+    if (session->access == 0) {
+        *call_entry(worker, session->local_call_id) = 0;
+        cw_link_wipe(cw_session_link(worker, session), &worker->pool);
+    }
     atomic_store_explicit(&worker->shown_sessions[session->slot].handle, 0, memory_order_relaxed);
     cw_discard(session, worker->stride);
 }
@@ -110,6 +127,7 @@ static void export_session(cw_worker *worker, cw_session *session) {
 static void import_session(cw_worker *worker, const cw_work *work, uint64_t now) {
     cw_saved saved; // parsed and tried by submit already
     if (cw_state_parse(work->block, work->length, &saved) != CW_OK) return;
+    saved.bind.identity = work->identity;
     cw_session *session = open_session(worker, work, &saved.open, now);
     session->live = saved.counters;
     session->mtu = saved.mtu;
@@ -176,12 +194,14 @@ void cw_worker_discard_command(cw_work *work) {
 static void apply(cw_worker *worker, cw_work *work, uint64_t now) {
     switch (work->type) {
     case CW_OPEN: open_session(worker, work, &work->open, now); return;
+    case CW_OPEN_NATIVE: open_native(worker, work, now); return;
     case CW_IMPORT: import_session(worker, work, now); return;
     case CW_TUNNEL:
         worker->tunnels[work->tunnel.index].mtu = work->tunnel.mtu;
         worker->tunnels[work->tunnel.index].up = work->tunnel.up;
         return;
     case CW_LOCAL_ADDRESSES: set_local_addresses(worker, work); return;
+    case CW_WORK_ACCESS: cw_worker_set_access(worker, work->access.identity, work->access.opened); return;
     case CW_WORK_ROUTES: change_routes(worker, work); return;
     case CW_WORK_REFUSE: refuse(worker, work->session, work->refuse.command, work->refuse.reason); return;
     }

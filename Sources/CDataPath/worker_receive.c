@@ -1,4 +1,5 @@
-// From the client: GRE packets of one batch, grouped by session, through the link and the IP checks into the TUN.
+// From the user: GRE packets of one batch, grouped by session, through the link; then, as what comes from native users, through the IP
+// checks into the TUN or the WireGuard engine.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
@@ -30,16 +31,24 @@ void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buff
     cw_pool_give(&worker->pool, buffer);
 }
 
-void cw_worker_route_inner(cw_worker *worker, cw_buffer *buffer) {
+void cw_worker_route_inner(cw_worker *worker, uint32_t uplink, cw_buffer *buffer, uint64_t now) {
     const uint8_t *packet = cw_buffer_data(buffer);
     uint8_t family = packet[0] >> 4;
-    // Between users the error goes where the packet came from; the kernel's routing knows only the tunnel.
+    const uint8_t *destination = packet + (family == 4 ? 16 : 24);
+    // Between users the error goes where the packet came from; the uplink knows only its own side.
     if (worker->config->role == CW_ROLE_GATEWAY && worker->config->allow_user_to_user) {
-        cw_route route = cw_trie_find(&worker->routes, family, packet + (family == 4 ? 16 : 24));
+        cw_route route = cw_trie_find(&worker->routes, family, destination);
         if (route != 0) {
-            cw_worker_hand_over(worker, route, buffer);
+            cw_worker_hand_over(worker, route, &(cw_origin){.way = CW_FROM_INSIDE}, buffer, now);
             return;
         }
+    }
+    if (uplink != 0) {
+        cw_drop cause;
+        cw_wg_peer *peer = cw_worker_find_peer(worker, uplink, family, destination, &cause);
+        if (peer == NULL) cw_worker_drop(worker, NULL, buffer, cause);
+        else cw_wg_queue(worker->wireguard, worker->index, peer, buffer, &worker->pool, now);
+        return;
     }
     cw_worker_write_tun(worker, NULL, buffer);
 }
@@ -85,25 +94,36 @@ static void count_in(cw_session *session, uint32_t bytes, uint64_t now) {
     session->live.last_data_nanoseconds = now;
 }
 
-static void fragment_to_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, uint32_t mtu, uint64_t now) {
+// To the peer, or into the TUN if there is none. Takes the buffer, unless it returns false.
+static bool send_up(cw_worker *worker, cw_wg_peer *peer, cw_buffer *buffer, uint64_t now) {
+    if (peer != NULL) {
+        cw_wg_queue(worker->wireguard, worker->index, peer, buffer, &worker->pool, now);
+        return true;
+    }
+    if (!write_tun(worker, buffer)) return false;
+    cw_pool_give(&worker->pool, buffer);
+    return true;
+}
+
+static void fragment_up(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, const cw_ip *ip, uint32_t mtu,
+                        uint64_t now) {
     cw_fragmenter fragmenter;
     cw_fragment_begin(&fragmenter, ip, mtu);
-    cw_buffer *piece = cw_pool_take(&worker->pool);
-    if (piece == NULL) {
-        cw_worker_drop(worker, session, buffer, CW_DROP_OVERFLOW);
-        return;
-    }
-    piece->offset = CW_HEADROOM;
-    size_t length;
-    bool written = true;
-    while (written && (length = cw_fragment_next(&fragmenter, cw_buffer_data(piece))) != 0) {
-        piece->length = (uint16_t)length;
-        written = write_tun(worker, piece);
-    }
-    cw_pool_give(&worker->pool, piece);
-    if (!written) {
-        cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
-        return;
+    for (;;) {
+        cw_buffer *piece = cw_pool_take(&worker->pool);
+        if (piece == NULL) {
+            cw_worker_drop(worker, session, buffer, CW_DROP_OVERFLOW);
+            return;
+        }
+        piece->offset = CW_HEADROOM;
+        piece->length = (uint16_t)cw_fragment_next(&fragmenter, cw_buffer_data(piece));
+        bool last = piece->length == 0;
+        if (last || !send_up(worker, peer, piece, now)) {
+            cw_pool_give(&worker->pool, piece);
+            if (last) break;
+            cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
+            return;
+        }
     }
     count_in(session, ip->length, now);
     cw_pool_give(&worker->pool, buffer);
@@ -121,16 +141,17 @@ static void deliver_to_user(cw_worker *worker, cw_session *session, cw_buffer *b
     }
     if (!cw_ip_decrement_ttl(ip)) {
         answer(worker, session, ip, CW_ICMP_TIME_EXCEEDED, 0, now);
-        cw_worker_drop(worker, session, buffer, CW_DROP_IP_OTHER_USER);
+        cw_worker_drop(worker, session, buffer, CW_DROP_IP_EXPIRED);
         return;
     }
     cw_ip_clamp_mss(ip, session->mtu);
     count_in(session, ip->length, now);
-    cw_worker_hand_over(worker, route, buffer);
+    cw_worker_hand_over(worker, route, &(cw_origin){.way = CW_FROM_INSIDE}, buffer, now);
 }
 
 static void deliver_to_tunnel(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, uint64_t now) {
     uint32_t tunnel_mtu = UINT32_MAX;
+    cw_wg_peer *peer = NULL;
     if (!cw_bucket_take(&session->rate_in, ip->length, now)) {
         cw_worker_drop(worker, session, buffer, CW_DROP_RATE);
         return;
@@ -143,23 +164,34 @@ static void deliver_to_tunnel(cw_worker *worker, cw_session *session, cw_buffer 
             cw_worker_drop(worker, session, buffer, CW_DROP_TUNNEL_DOWN);
             return;
         }
+        if (session->identity != 0) {
+            cw_drop cause;
+            peer = cw_worker_find_peer(worker, session->identity, ip->family, ip->destination, &cause);
+            if (peer == NULL) {
+                answer(worker, session, ip, CW_ICMP_HOST_UNREACHABLE, 0, now);
+                cw_worker_drop(worker, session, buffer, cause);
+                return;
+            }
+            if (!cw_ip_decrement_ttl(ip)) { // behind the TUN the kernel does it
+                answer(worker, session, ip, CW_ICMP_TIME_EXCEEDED, 0, now);
+                cw_worker_drop(worker, session, buffer, CW_DROP_IP_EXPIRED);
+                return;
+            }
+        }
     }
     cw_ip_clamp_mss(ip, session->mtu < tunnel_mtu ? session->mtu : tunnel_mtu);
     if (ip->length > tunnel_mtu) {
         if (!ip->dont_fragment) {
-            fragment_to_tun(worker, session, buffer, ip, tunnel_mtu, now);
+            fragment_up(worker, session, peer, buffer, ip, tunnel_mtu, now);
             return;
         }
         answer(worker, session, ip, CW_ICMP_TOO_BIG, tunnel_mtu, now);
         cw_worker_drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
         return;
     }
-    if (!write_tun(worker, buffer)) {
-        cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
-        return;
-    }
-    count_in(session, ip->length, now);
-    cw_pool_give(&worker->pool, buffer);
+    uint32_t length = ip->length;
+    if (!send_up(worker, peer, buffer, now)) cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
+    else count_in(session, length, now);
 }
 
 // The mark of a packet from a foreign source address lives in the buffer while the link holds it.
@@ -174,7 +206,8 @@ static void follow_address(cw_worker *worker, cw_session *session, const cw_buff
     cw_worker_notice(worker, session, CW_NOTICE_ADDRESS);
 }
 
-static void deliver_data(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now) {
+// `protocol`: what the link said it is; 0: no link.
+static void deliver_data(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint16_t protocol, uint64_t now) {
     cw_ip ip;
     bool gateway = worker->config->role == CW_ROLE_GATEWAY;
     if (!session->bound) {
@@ -182,7 +215,7 @@ static void deliver_data(cw_worker *worker, cw_session *session, cw_buffer *buff
         return;
     }
     if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip) ||
-        buffer->protocol != (ip.family == 4 ? CW_PPP_IPV4 : CW_PPP_IPV6)) {
+        (protocol != 0 && protocol != (ip.family == 4 ? CW_PPP_IPV4 : CW_PPP_IPV6))) {
         cw_worker_drop(worker, session, buffer, CW_DROP_IP_MALFORMED);
         return;
     }
@@ -191,7 +224,7 @@ static void deliver_data(cw_worker *worker, cw_session *session, cw_buffer *buff
         cw_worker_drop(worker, session, buffer, CW_DROP_IP_SOURCE);
         return;
     }
-    follow_address(worker, session, buffer);
+    if (protocol != 0) follow_address(worker, session, buffer);
     if (gateway) {
         if (!is_destination_allowed(worker, session, &ip)) {
             cw_worker_drop(worker, session, buffer, CW_DROP_IP_LOCAL);
@@ -206,11 +239,17 @@ static void deliver_data(cw_worker *worker, cw_session *session, cw_buffer *buff
     deliver_to_tunnel(worker, session, buffer, &ip, now);
 }
 
+void cw_worker_receive_native(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now) {
+    cw_worker_touch(worker, session);
+    session->live.last_in_nanoseconds = now;
+    deliver_data(worker, session, buffer, 0, now);
+}
+
 static void deliver(cw_worker *worker, cw_session *session, const cw_delivered *delivered, size_t count, uint64_t now) {
     for (size_t i = 0; i < count; i++) {
         cw_buffer *buffer = delivered[i].buffer;
         switch (delivered[i].kind) {
-        case CW_DELIVER_DATA: deliver_data(worker, session, buffer, now); break;
+        case CW_DELIVER_DATA: deliver_data(worker, session, buffer, buffer->protocol, now); break;
         case CW_DELIVER_CONTROL:
             // A clear control frame proves nothing about a new address: it could end the session from anywhere.
             if (*candidate_mark(buffer) != 0) {

@@ -1,5 +1,5 @@
-// Towards the client: packets of one batch from the TUN queue and from other workers, grouped by session, through the IP checks and
-// the link into the GRE socket.
+// Towards the user: packets of one batch from the TUN queue, the WireGuard engine and other workers, grouped by session, through the IP
+// checks and the link into the GRE socket, or to the peer of a native session.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
@@ -75,6 +75,7 @@ void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, u
 }
 
 void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now) {
+    if (session->access != 0) return;
     uint64_t deadline = cw_link_deadline(cw_session_link(worker, session));
     if (deadline == UINT64_MAX) return;
     // What could not be done just now (no buffer was free) is tried again a little later instead of at once.
@@ -96,6 +97,9 @@ void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now) {
 
 // ---- Inner packets ----------------------------------------------------------------------------------------------------
 
+// Whether we are a router on this packet's way, and take one from its TTL. Lives in the buffer from its arrival until it is sent.
+static uint8_t *hop_mark(cw_buffer *buffer) { return &buffer->reserved; }
+
 bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now,
                     cw_buffer **out) {
     if (worker->config->icmp_rate == 0) return false;
@@ -103,7 +107,7 @@ bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_
     if (buffer == NULL) return false;
     const cw_address none = {0};
     buffer->offset = CW_HEADROOM;
-    buffer->reserved = 0;
+    *hop_mark(buffer) = 0;
     size_t length = cw_icmp_build(cw_buffer_data(buffer), ip, error, mtu, session != NULL ? &session->gateway_address : &none);
     if (length == 0 || !cw_bucket_take(&worker->icmp_bucket, 1, now)) {
         cw_pool_give(&worker->pool, buffer);
@@ -135,8 +139,26 @@ static void send_batch(cw_worker *worker, cw_session *session, size_t count, uin
     }
 }
 
-// Splits one packet into buffers that take its place in the batch; returns how many there are now.
-static size_t fragment_to_batch(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, size_t count, uint64_t now) {
+// To the link with the next batch, of which there are `count` already, or to a native session's peer. Returns how many wait for the link.
+static size_t send_down(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, size_t count, uint64_t now) {
+    if (peer != NULL) {
+        session->live.packets_out++;
+        session->live.bytes_out += buffer->length;
+        session->live.last_data_nanoseconds = now;
+        cw_wg_queue(worker->wireguard, worker->index, peer, buffer, &worker->pool, now);
+        return 0;
+    }
+    if (count == CW_MAX_BATCH) {
+        send_batch(worker, session, count, now);
+        count = 0;
+    }
+    worker->batch[count++] = buffer;
+    return count;
+}
+
+// Splits one packet into buffers that take its place.
+static size_t fragment_down(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, const cw_ip *ip, size_t count,
+                            uint64_t now) {
     cw_fragmenter fragmenter;
     cw_fragment_begin(&fragmenter, ip, session->mtu);
     for (;;) {
@@ -152,14 +174,24 @@ static size_t fragment_to_batch(cw_worker *worker, cw_session *session, cw_buffe
             cw_pool_give(&worker->pool, piece);
             break;
         }
-        if (count == CW_MAX_BATCH) {
-            send_batch(worker, session, count, now);
-            count = 0;
-        }
-        worker->batch[count++] = piece;
+        count = send_down(worker, session, peer, piece, count, now);
     }
     cw_pool_give(&worker->pool, buffer);
     return count;
+}
+
+// Tells the sender of a packet, which came from the uplink or from another user, what became of it.
+static void answer(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now) {
+    cw_buffer *buffer;
+    if (cw_worker_icmp(worker, session, ip, error, mtu, now, &buffer)) cw_worker_route_inner(worker, session->identity, buffer, now);
+}
+
+// The peer of a native session, if it is still the one that its access identity has for this destination.
+static cw_wg_peer *find_native(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_drop *cause) {
+    cw_wg_peer *peer = cw_worker_find_peer(worker, session->access, ip->family, ip->destination, cause);
+    if (peer == NULL || cw_worker_is_peer(session, peer)) return peer;
+    *cause = CW_DROP_NO_PEER;
+    return NULL;
 }
 
 static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
@@ -167,7 +199,7 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
     session->outgoing = (cw_packets){0};
     session->sending = false;
     cw_worker_touch(worker, session);
-    if (cw_link_deadline(cw_session_link(worker, session)) <= now) cw_worker_poll_link(worker, session, now);
+    if (session->access == 0 && cw_link_deadline(cw_session_link(worker, session)) <= now) cw_worker_poll_link(worker, session, now);
     size_t count = 0;
     for (cw_buffer *buffer = packets.first, *next; buffer != NULL; buffer = next) {
         cw_ip ip;
@@ -186,6 +218,18 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
             cw_worker_drop(worker, session, buffer, CW_DROP_RATE);
             continue;
         }
+        if (*hop_mark(buffer) != 0 && !cw_ip_decrement_ttl(&ip)) {
+            answer(worker, session, &ip, CW_ICMP_TIME_EXCEEDED, 0, now);
+            cw_worker_drop(worker, session, buffer, CW_DROP_IP_EXPIRED);
+            continue;
+        }
+        cw_wg_peer *peer = NULL;
+        cw_drop cause;
+        if (session->access != 0 && (peer = find_native(worker, session, &ip, &cause)) == NULL) {
+            answer(worker, session, &ip, CW_ICMP_HOST_UNREACHABLE, 0, now);
+            cw_worker_drop(worker, session, buffer, cause);
+            continue;
+        }
         uint32_t mtu = session->mtu;
         if (worker->config->role == CW_ROLE_GATEWAY && worker->tunnels[session->tunnel].up &&
             worker->tunnels[session->tunnel].mtu < mtu)
@@ -193,19 +237,14 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
         cw_ip_clamp_mss(&ip, mtu);
         if (ip.length > session->mtu) {
             if (!ip.dont_fragment) {
-                count = fragment_to_batch(worker, session, buffer, &ip, count, now);
+                count = fragment_down(worker, session, peer, buffer, &ip, count, now);
                 continue;
             }
-            cw_buffer *answer;
-            if (cw_worker_icmp(worker, session, &ip, CW_ICMP_TOO_BIG, session->mtu, now, &answer)) cw_worker_route_inner(worker, answer);
+            answer(worker, session, &ip, CW_ICMP_TOO_BIG, session->mtu, now);
             cw_worker_drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
             continue;
         }
-        if (count == CW_MAX_BATCH) {
-            send_batch(worker, session, count, now);
-            count = 0;
-        }
-        worker->batch[count++] = buffer;
+        count = send_down(worker, session, peer, buffer, count, now);
     }
     if (count > 0) send_batch(worker, session, count, now);
     cw_worker_arm(worker, session, now);
@@ -221,7 +260,7 @@ static void publish_handoffs(cw_worker *worker) {
     worker->handed_to = 0;
 }
 
-void cw_worker_flush(cw_worker *worker, uint64_t now) {
+void cw_worker_flush_clients(cw_worker *worker, uint64_t now) {
     while (worker->sending != NULL) {
         cw_session *session = worker->sending;
         worker->sending = session->next_sending;
@@ -231,6 +270,11 @@ void cw_worker_flush(cw_worker *worker, uint64_t now) {
     if (worker->handed_to != 0) publish_handoffs(worker);
 }
 
+void cw_worker_flush(cw_worker *worker, uint64_t now) {
+    cw_worker_flush_clients(worker, now);
+    if (worker->wireguard != NULL) cw_wg_flush(worker->wireguard, worker->index, &worker->pool, now);
+}
+
 // ---- Where they come from ---------------------------------------------------------------------------------------------
 
 static cw_session *find_route(cw_worker *worker, cw_route route) {
@@ -238,12 +282,34 @@ static cw_session *find_route(cw_worker *worker, cw_route route) {
     return session->handle != 0 && session->generation == cw_route_generation(route) ? session : NULL;
 }
 
-void cw_worker_hand_over(cw_worker *worker, cw_route route, cw_buffer *buffer) {
+// At the session's own worker: whether the packet may be what its origin makes of it.
+static void arrive(cw_worker *worker, cw_session *session, const cw_origin *origin, cw_buffer *buffer, uint64_t now) {
+    *hop_mark(buffer) = 0;
+    switch (origin->way) {
+    case CW_FROM_INSIDE: break;
+    case CW_FROM_UPLINK:
+        if (session->identity != origin->identity) {
+            cw_worker_drop(worker, NULL, buffer, CW_DROP_WRONG_UPLINK);
+            return;
+        }
+        *hop_mark(buffer) = origin->identity != 0; // what came through the TUN has been routed by the kernel
+        break;
+    case CW_FROM_NATIVE:
+        if (session->access != origin->identity || memcmp(session->peer, origin->peer, sizeof origin->peer) != 0)
+            cw_worker_drop(worker, NULL, buffer, CW_DROP_WRONG_PEER);
+        else
+            cw_worker_receive_native(worker, session, buffer, now);
+        return;
+    }
+    cw_worker_queue(worker, session, buffer);
+}
+
+void cw_worker_hand_over(cw_worker *worker, cw_route route, const cw_origin *origin, cw_buffer *buffer, uint64_t now) {
     uint32_t to = cw_route_worker(route);
     if (to == worker->index) {
         cw_session *session = find_route(worker, route);
         if (session == NULL) cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
-        else cw_worker_queue(worker, session, buffer);
+        else arrive(worker, session, origin, buffer, now);
         return;
     }
     // A copy, so that each buffer stays with the worker whose pool it came from.
@@ -253,6 +319,7 @@ void cw_worker_hand_over(cw_worker *worker, cw_route route, cw_buffer *buffer) {
         return;
     }
     handoff->route = route;
+    handoff->origin = *origin;
     handoff->length = buffer->length;
     memcpy(handoff->data, cw_buffer_data(buffer), buffer->length);
     worker->handed_to |= UINT64_C(1) << to;
@@ -276,10 +343,9 @@ bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now) {
                 session->live.drops[CW_DROP_OVERFLOW]++;
             } else {
                 buffer->offset = CW_HEADROOM;
-                buffer->reserved = 0;
                 buffer->length = (uint16_t)handoff->length;
                 memcpy(cw_buffer_data(buffer), handoff->data, handoff->length);
-                cw_worker_queue(worker, session, buffer);
+                arrive(worker, session, &handoff->origin, buffer, now);
             }
             cw_ring_release(ring);
         }
@@ -289,7 +355,7 @@ bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now) {
     return more;
 }
 
-static void route_to_client(cw_worker *worker, cw_buffer *buffer) {
+static void route_to_client(cw_worker *worker, cw_buffer *buffer, uint64_t now) {
     cw_ip ip;
     if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip)) {
         cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_MALFORMED);
@@ -297,7 +363,7 @@ static void route_to_client(cw_worker *worker, cw_buffer *buffer) {
     }
     cw_route route = cw_trie_find(&worker->routes, ip.family, worker->config->role == CW_ROLE_GATEWAY ? ip.destination : ip.source);
     if (route == 0) cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
-    else cw_worker_hand_over(worker, route, buffer);
+    else cw_worker_hand_over(worker, route, &(cw_origin){.way = CW_FROM_UPLINK}, buffer, now);
 }
 
 // A packet longer than a buffer, which only a TUN with a jumbo MTU can bring. It becomes packets that fit; what the session's MTU asks
@@ -311,20 +377,20 @@ static void split_jumbo(cw_worker *worker, uint8_t *packet, size_t length, uint6
     }
     if (ip.dont_fragment) {
         worker->live.drops[CW_DROP_IP_TOO_BIG]++;
-        if (cw_worker_icmp(worker, NULL, &ip, CW_ICMP_TOO_BIG, CW_BUFFER_DATA, now, &buffer)) cw_worker_route_inner(worker, buffer);
+        if (cw_worker_icmp(worker, NULL, &ip, CW_ICMP_TOO_BIG, CW_BUFFER_DATA, now, &buffer))
+            cw_worker_route_inner(worker, 0, buffer, now);
         return;
     }
     cw_fragmenter fragmenter;
     cw_fragment_begin(&fragmenter, &ip, CW_BUFFER_DATA);
     while ((buffer = cw_pool_take(&worker->pool)) != NULL) {
         buffer->offset = CW_HEADROOM;
-        buffer->reserved = 0;
         buffer->length = (uint16_t)cw_fragment_next(&fragmenter, cw_buffer_data(buffer));
         if (buffer->length == 0) {
             cw_pool_give(&worker->pool, buffer);
             return;
         }
-        route_to_client(worker, buffer);
+        route_to_client(worker, buffer, now);
     }
     worker->live.drops[CW_DROP_OVERFLOW]++;
 }
@@ -341,7 +407,6 @@ void cw_worker_read_tun(cw_worker *worker, uint64_t now) {
         };
         if (buffer != NULL) {
             buffer->offset = CW_HEADROOM;
-            buffer->reserved = 0;
             vectors[1].iov_base = cw_buffer_data(buffer);
         }
         ssize_t got;
@@ -364,7 +429,7 @@ void cw_worker_read_tun(cw_worker *worker, uint64_t now) {
             split_jumbo(worker, worker->overflow, length, now);
         } else {
             buffer->length = (uint16_t)length;
-            route_to_client(worker, buffer);
+            route_to_client(worker, buffer, now);
         }
     }
     cw_worker_flush(worker, now);

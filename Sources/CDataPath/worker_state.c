@@ -5,7 +5,7 @@
 
 #include "worker.h"
 
-enum { state_magic = 0x53535743, state_version = 1 }; // "CWSS"
+enum { state_magic = 0x53535743, state_version = 2 }; // "CWSS"
 
 typedef struct writer {
     uint8_t *at, *end;
@@ -62,6 +62,7 @@ uint32_t cw_state_save(cw_worker *worker, cw_session *session, uint8_t *out, uin
     if (session->bound) {
         put_address(&w, &session->gateway_address);
         put(&w, session->tunnel, 4);
+        put(&w, session->identity != 0, 1); // whether, not which: the importer knows
         put(&w, session->prefix_count, 2);
         for (uint32_t i = 0; i < session->prefix_count; i++) {
             put_address(&w, &session->prefixes[i].address);
@@ -94,9 +95,10 @@ cw_status cw_state_parse(const uint8_t *state, size_t length, cw_saved *saved) {
         saved->bound = true;
         saved->bind.gateway_address = get_address(&r);
         saved->bind.tunnel = (uint32_t)get(&r, 4);
+        saved->bind.identity = (uint32_t)get(&r, 1);
         saved->bind.mtu = saved->mtu;
         saved->bind.prefix_count = (uint16_t)get(&r, 2);
-        if (r.failed || saved->bind.prefix_count > CW_MAX_PREFIXES) return CW_INVALID;
+        if (r.failed || saved->bind.identity > 1 || saved->bind.prefix_count > CW_MAX_PREFIXES) return CW_INVALID;
         for (uint32_t i = 0; i < saved->bind.prefix_count; i++) {
             saved->bind.prefixes[i].address = get_address(&r);
             saved->bind.prefixes[i].length = (uint8_t)get(&r, 1);

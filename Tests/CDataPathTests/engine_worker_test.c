@@ -127,7 +127,7 @@ static void test_full_handoff_ring(void) {
         CHECK(buffer != NULL);
         memset(cw_buffer_data(buffer), 0, 40);
         buffer->length = 40; // not a packet: the receiver counts it
-        cw_worker_hand_over(from, route, buffer);
+        cw_worker_hand_over(from, route, &(cw_origin){.way = CW_FROM_UPLINK}, buffer, 1);
     }
     CHECK_EQUAL(from->live.drops[CW_DROP_OVERFLOW], extra);
     cw_worker_flush(from, 1);

@@ -308,7 +308,8 @@ typedef enum CW_CLOSED_ENUM cw_drop {
     CW_DROP_IP_OTHER_USER,       // inner destination is another user's
     CW_DROP_IP_NO_SESSION,       // from the tunnel: no session has this inner destination
     CW_DROP_IP_TOO_BIG,          // over the MTU with DF set (ICMP was sent if the rate allowed)
-    CW_DROP_TUNNEL_DOWN,
+    CW_DROP_IP_EXPIRED,          // TTL or hop limit at its end (ICMP as above)
+    CW_DROP_TUNNEL_DOWN,         // or no such identity, or the identity is down
     CW_DROP_RATE,                // over the session's rate limit
     CW_DROP_SEND_FAILED,         // the socket or TUN refused it
     CW_DROP_OVERFLOW,            // no buffer, or a ring between workers was full
