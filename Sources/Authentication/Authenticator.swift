@@ -2,7 +2,8 @@ import Addresses
 
 /// Decides about a log-in: a secrets file, the configuration's users or a RADIUS server.
 public protocol Authenticator: Sendable {
-    func authenticate(_ request: AuthenticationRequest) async -> AuthenticationResult
+    /// Runs where the caller runs: what takes long must wait elsewhere.
+    nonisolated(nonsending) func authenticate(_ request: AuthenticationRequest) async -> AuthenticationResult
 }
 
 /// What a client sent to prove who it is, and where it came from.

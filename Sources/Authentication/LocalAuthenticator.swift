@@ -29,7 +29,7 @@ public final class LocalAuthenticator: Authenticator {
     /// Takes new lock-out limits from the next log-in on.
     public func replace(limits: LoginLimiter.Limits) { state.withLock { $0.limiter.limits = limits } }
 
-    public func authenticate(_ request: AuthenticationRequest) async -> AuthenticationResult {
+    public nonisolated(nonsending) func authenticate(_ request: AuthenticationRequest) async -> AuthenticationResult {
         guard case .msCHAPv2(_, let authenticatorChallenge, let peerChallenge, let ntResponse) = request.proof,
             authenticatorChallenge.count == MSCHAPv2.challengeLength, peerChallenge.count == MSCHAPv2.challengeLength,
             ntResponse.count == MSCHAPv2.responseLength
