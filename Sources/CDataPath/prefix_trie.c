@@ -63,10 +63,21 @@ bool cw_prefix_contains(const cw_prefix *prefix, uint8_t family, const uint8_t *
     return a.high == key.high && a.low == key.low;
 }
 
+// Each prefix adds its own node and at most one branch.
+static uint32_t nodes_for(uint32_t prefixes) { return 2 * prefixes + 1; }
+
+size_t cw_trie_memory(uint32_t prefixes) { return (size_t)nodes_for(prefixes) * sizeof(cw_trie_node); }
+
+void cw_trie_use(cw_trie *trie, void *memory, uint32_t prefixes) {
+    if (trie->used > 0) memcpy(memory, trie->nodes, (size_t)trie->used * sizeof(cw_trie_node));
+    else trie->used = 1;
+    trie->nodes = memory;
+    trie->capacity = nodes_for(prefixes);
+}
+
 bool cw_trie_create(cw_trie *trie, uint32_t prefixes) {
     memset(trie, 0, sizeof *trie);
-    // Each prefix adds its own node and at most one branch.
-    uint32_t capacity = 2 * prefixes + 1;
+    uint32_t capacity = nodes_for(prefixes);
     trie->nodes = cw_map((size_t)capacity * sizeof(cw_trie_node));
     if (trie->nodes == NULL) return false;
     trie->capacity = capacity;
@@ -135,6 +146,17 @@ bool cw_trie_set(cw_trie *trie, const cw_prefix *prefix, uint64_t value) {
         *at = above;
         return true;
     }
+}
+
+uint64_t cw_trie_get(const cw_trie *trie, const cw_prefix *prefix) {
+    bits key = address_bits(prefix->address.family, prefix->address.bytes);
+    for (uint32_t index = trie->root[prefix->address.family == 6]; index != 0;) {
+        const cw_trie_node *node = &trie->nodes[index];
+        if (node->length > prefix->length || !covers(node, key)) break;
+        if (node->length == prefix->length) return node->value;
+        index = node->child[bit_at(key, node->length)];
+    }
+    return 0;
 }
 
 bool cw_trie_remove(cw_trie *trie, const cw_prefix *prefix, uint64_t value) {

@@ -6,7 +6,8 @@
 //             control they leave in `peer->attention` and wake its thread.
 //
 //   gate.c          keeps the two apart            data_send.c / data_receive.c  seal and open, staging, counters
-//   table.c         handles, indices, peers        udp*.c       ports: sockets, GSO, GRO, steering
+//   table.c         indices, memory of keypairs    udp*.c       ports: sockets, GSO, GRO, steering
+//   stage.c         packets that wait
 //   allowed_ips.c   longest prefix, one per identity aead.c replay.c   leaf units
 //   noise.c cookie.c limiter.c   leaf units        handshake.c  messages in and out
 //   api.c           the public calls               timers.c     all timers of a peer, listed at its top
@@ -72,6 +73,7 @@ enum { // peer->attention: what a worker asks of control. Set with fetch_or; who
     CW_WG_WANT_CONFIRM = 1u << 1,   // data arrived under `next`: it becomes current
     CW_WG_WANT_ENDPOINT = 1u << 2,  // `moved` holds a new endpoint
     CW_WG_WANT_TIMERS = 1u << 3,    // a stamp below was set while `watched` was false
+    CW_WG_WANT_KEEPALIVE = 1u << 4, // of the public calls: send one, or begin a handshake
 };
 
 typedef struct cw_wg_staged {
@@ -86,6 +88,7 @@ struct cw_wg_peer {
     cw_noise_remote remote;
     uint16_t keepalive_seconds;
     uint32_t allowed_ip_count;
+    uint32_t allowed_first, allowed_last; // of allowed_ips.c: the peer's prefixes, in order of their adding
 
     // Keys. Workers read the pointers.
     cw_wg_keypair *previous, *current, *next_pair;
@@ -96,8 +99,8 @@ struct cw_wg_peer {
     cw_cookie_jar jar;
     uint8_t latest_timestamp[CW_WG_TIMESTAMP]; // greatest that we accepted
     uint8_t sent_timestamp[CW_WG_TIMESTAMP];   // greatest that we sent: the next is greater whatever the clock does
-    uint64_t last_initiation_consumed, last_initiation_sent; // ns; 0: never
-    uint32_t attempts;                      // initiations since the last completed handshake or the first packet
+    uint64_t last_initiation_consumed, last_handshake_sent; // ns; 0: never; the latter an initiation or a response
+    uint32_t attempts;                      // initiations in a row; new data begins the count again
     uint64_t initiations_sent;
     uint64_t handshake_unix_nanoseconds;
     uint64_t retransmit_at, zero_keys_at;   // ns; 0: not armed
@@ -107,7 +110,6 @@ struct cw_wg_peer {
     cw_wg_peer *pacing_next, *pacing_previous;
     cw_wg_peer *same_endpoint_next, *same_endpoint_previous; // scan.c: peers with equal endpoints
     bool has_endpoint_entry;                                 // on that list
-    bool removed;                                            // no longer of an identity; its memory is about to go
 
 
     // workers, all relaxed unless said otherwise. 0 means "not set". ns of CLOCK_MONOTONIC.
@@ -244,6 +246,7 @@ struct cw_wg {
     // Where workers leave things for control.
     cw_wg_letters letters;
     _Atomic(cw_wg_peer *) attention; // a stack, taken as a whole
+    cw_wg_peer *attending;           // control: what was taken and is yet to be done
     _Atomic bool sleeping;           // control writes it before it looks a last time; who leaves something wakes it then
     int wake_fd;
 
@@ -270,6 +273,11 @@ struct cw_wg {
     uint64_t waiting, outstanding;
 
     // ---- data ----
+    const struct cw_wg_network *network; // udp.h: where ports come from. cw_wg_data_create sets the system's sockets; a test its own
+    struct cw_wg_lane *lanes;            // data.h: work space, [worker_count + 1]; the last is control's
+    struct cw_wg_indices *indices;       // table.c
+    struct cw_wg_keypairs *keypairs;
+    struct cw_wg_stage *stage;           // stage.c
 };
 
 static inline void cw_wg_tally_add(cw_wg *wg, uint32_t thread, size_t field, uint64_t count) {

@@ -1,0 +1,103 @@
+#include "aead.h"
+
+#include <limits.h>
+#include <openssl/evp.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wire.h"
+
+enum { nonce_size = crypto_aead_chacha20poly1305_ietf_NPUBBYTES, seal_crossover = 1024, open_crossover = 1024 };
+
+struct cw_aead {
+    EVP_CIPHER_CTX *seal, *open;
+};
+
+// libcrypto's context keeps the cipher; only key and nonce change for each packet.
+static EVP_CIPHER_CTX *context(const EVP_CIPHER *cipher, int encrypt) {
+    EVP_CIPHER_CTX *made = EVP_CIPHER_CTX_new();
+    if (made == NULL) return NULL;
+    if (EVP_CipherInit_ex(made, cipher, NULL, NULL, NULL, encrypt) == 1 &&
+        EVP_CIPHER_CTX_ctrl(made, EVP_CTRL_AEAD_SET_IVLEN, nonce_size, NULL) == 1)
+        return made;
+    EVP_CIPHER_CTX_free(made);
+    return NULL;
+}
+
+cw_aead *cw_aead_create(void) {
+    cw_aead *aead = calloc(1, sizeof *aead);
+    if (aead == NULL || sodium_init() < 0) {
+        free(aead);
+        return NULL;
+    }
+    aead->seal = context(EVP_chacha20_poly1305(), 1);
+    aead->open = context(EVP_chacha20_poly1305(), 0);
+    if (aead->seal == NULL || aead->open == NULL) {
+        cw_aead_destroy(aead);
+        return NULL;
+    }
+    return aead;
+}
+
+void cw_aead_destroy(cw_aead *aead) {
+    if (aead == NULL) return;
+    EVP_CIPHER_CTX_free(aead->seal); // wipes the last key
+    EVP_CIPHER_CTX_free(aead->open);
+    free(aead);
+}
+
+static void set_nonce(uint8_t nonce[nonce_size], uint64_t counter) {
+    memset(nonce, 0, 4);
+    cw_put_le64(nonce + 4, counter);
+}
+
+static void seal_long(EVP_CIPHER_CTX *context, const cw_aead_job *job, const uint8_t *nonce) {
+    int written;
+    if (EVP_EncryptInit_ex(context, NULL, NULL, job->key, nonce) == 1 &&
+        EVP_EncryptUpdate(context, job->out, &written, job->in, (int)job->length) == 1 &&
+        EVP_EncryptFinal_ex(context, job->out + written, &written) == 1 &&
+        EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, CW_WG_TAG, job->out + job->length) == 1)
+        return;
+    // Nothing of it can fail. If it did, in place and half way, another try would turn ciphertext back into plaintext.
+    sodium_memzero(job->out, job->length + CW_WG_TAG);
+}
+
+static bool open_long(EVP_CIPHER_CTX *context, const cw_aead_job *job, const uint8_t *nonce) {
+    int written;
+    uint8_t tag[CW_WG_TAG]; // libcrypto takes it through a pointer that is not const
+    memcpy(tag, job->in + job->length, sizeof tag);
+    return EVP_DecryptInit_ex(context, NULL, NULL, job->key, nonce) == 1 &&
+           EVP_DecryptUpdate(context, job->out, &written, job->in, (int)job->length) == 1 &&
+           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, CW_WG_TAG, tag) == 1 &&
+           EVP_DecryptFinal_ex(context, job->out + written, &written) == 1;
+}
+
+void cw_aead_seal(cw_aead *aead, cw_aead_job *jobs, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        cw_aead_job *job = &jobs[i];
+        uint8_t nonce[nonce_size];
+        set_nonce(nonce, job->counter);
+        if (job->length >= seal_crossover && job->length <= INT_MAX) {
+            seal_long(aead->seal, job, nonce);
+        } else {
+            crypto_aead_chacha20poly1305_ietf_encrypt_detached(job->out, job->out + job->length, NULL, job->in, job->length, NULL, 0, NULL,
+                                                               nonce, job->key);
+        }
+    }
+}
+
+void cw_aead_open(cw_aead *aead, cw_aead_job *jobs, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        cw_aead_job *job = &jobs[i];
+        uint8_t nonce[nonce_size];
+        set_nonce(nonce, job->counter);
+        if (job->length >= open_crossover && job->length <= INT_MAX) {
+            job->ok = open_long(aead->open, job, nonce);
+        } else {
+            job->ok = crypto_aead_chacha20poly1305_ietf_decrypt_detached(job->out, NULL, job->in, job->length, job->in + job->length, NULL, 0,
+                                                                         nonce, job->key) == 0;
+        }
+        if (!job->ok) sodium_memzero(job->out, job->length);
+    }
+}
