@@ -1,0 +1,162 @@
+// Who of ours may initiate, and when. A hub answers all it can, but when it is under load it wants a cookie first and then allows one
+// source address about 20 handshakes a second, 5 at once (the kernel module's limits; the paper, section 5.3). Thousands of
+// identities behind one address have to share that, so for each endpoint there is a window:
+//
+//   - at most `size` initiations wait for a response; the others stand in a queue, first come first served;
+//   - a response makes the window one greater, up to the configured limit; a response or a time-out lets the next one go;
+//   - a cookie reply halves the window, not below one, and its sender comes again with its next attempt;
+//   - while a cookie is fresh the hub was short of time lately: initiations then leave one by one, just below its rate;
+//   - a cookie speaks of the sender's address and port, not of its identity: every identity that uses the same port towards the
+//     same hub key uses it, so the hub refuses one of them instead of all.
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+
+enum { IDLE = 0, WAITING, OUTSTANDING };
+
+// 18 a second: below the 20 that a hub allows, so that its count and ours may disagree a little.
+#define SPACING (CW_WG_SECOND / 18)
+#define COOKIE_IS_FRESH (CW_WG_COOKIE_LIFETIME - CW_WG_COOKIE_LATENCY)
+
+typedef struct cw_wg_window {
+    struct cw_wg_window *next, *previous;
+    cw_wg_route_to endpoint; // only `to` counts
+    uint32_t size, outstanding, waiting;
+    cw_wg_peer *first, *last;
+    uint64_t next_allowed; // while a cookie is fresh
+    // The last cookie from there.
+    uint64_t cookie_received; // ns; 0: none
+    uint32_t cookie_port;     // ours, to which it was bound
+    uint8_t cookie_key[CW_WG_KEY]; // of the hub
+    uint8_t cookie[CW_WG_MAC];
+} cw_wg_window;
+
+static bool is_loaded(const cw_wg_window *window, uint64_t now) {
+    return window->cookie_received != 0 && now < window->cookie_received + COOKIE_IS_FRESH;
+}
+
+static void destroy(cw_wg *wg, cw_wg_window *window) {
+    if (window->next != NULL) window->next->previous = window->previous;
+    if (window->previous != NULL) window->previous->next = window->next;
+    else wg->windows = window->next;
+    sodium_memzero(window, sizeof *window);
+    free(window);
+}
+
+// Windows are few (hubs), and only those in use or with something to remember are kept.
+static cw_wg_window *window_for(cw_wg *wg, const cw_wg_route_to *endpoint) {
+    for (cw_wg_window *window = wg->windows, *next; window != NULL; window = next) {
+        next = window->next;
+        if (cw_wg_same_address(&window->endpoint, endpoint)) return window;
+        if (window->outstanding == 0 && window->waiting == 0 && !is_loaded(window, wg->clock.now)) destroy(wg, window);
+    }
+    cw_wg_window *window = calloc(1, sizeof *window);
+    if (window == NULL) return NULL;
+    window->endpoint = *endpoint;
+    window->size = wg->config.outstanding;
+    window->next = wg->windows;
+    if (wg->windows != NULL) wg->windows->previous = window;
+    wg->windows = window;
+    return window;
+}
+
+bool cw_wg_pacing_is_idle(const cw_wg_peer *peer) { return peer->pacing == IDLE; }
+
+static void append(cw_wg *wg, cw_wg_window *window, cw_wg_peer *peer) {
+    peer->pacing = WAITING;
+    peer->window = window;
+    peer->pacing_next = NULL;
+    peer->pacing_previous = window->last;
+    if (window->last != NULL) window->last->pacing_next = peer;
+    else window->first = peer;
+    window->last = peer;
+    window->waiting++;
+    wg->waiting++;
+}
+
+static void take_out(cw_wg *wg, cw_wg_peer *peer) {
+    cw_wg_window *window = peer->window;
+    if (peer->pacing == WAITING) {
+        if (peer->pacing_next != NULL) peer->pacing_next->pacing_previous = peer->pacing_previous;
+        else window->last = peer->pacing_previous;
+        if (peer->pacing_previous != NULL) peer->pacing_previous->pacing_next = peer->pacing_next;
+        else window->first = peer->pacing_next;
+        window->waiting--;
+        wg->waiting--;
+    } else {
+        window->outstanding--;
+        wg->outstanding--;
+    }
+    peer->pacing_next = peer->pacing_previous = NULL;
+    peer->window = NULL;
+    peer->pacing = IDLE;
+}
+
+static void pump(cw_wg *wg, cw_wg_window *window) {
+    uint64_t now = wg->clock.now;
+    while (window->first != NULL && window->outstanding < window->size) {
+        bool loaded = is_loaded(window, now);
+        if (loaded && now < window->next_allowed) {
+            cw_timers_arm(&wg->timers, wg->config.peer_capacity, window->next_allowed);
+            return;
+        }
+        cw_wg_peer *peer = window->first;
+        take_out(wg, peer);
+        peer->window = window;
+        peer->pacing = OUTSTANDING;
+        window->outstanding++;
+        wg->outstanding++;
+        if (!cw_wg_handshake_send(wg, peer)) take_out(wg, peer);
+        else if (loaded) window->next_allowed = now + SPACING;
+    }
+}
+
+void cw_wg_pacing_enter(cw_wg *wg, cw_wg_peer *peer) {
+    if (peer->pacing != IDLE) return;
+    cw_wg_window *window = window_for(wg, &peer->endpoint);
+    if (window == NULL) { // no memory: once more when the next attempt would be due
+        peer->retransmit_at = wg->clock.now + CW_WG_REKEY_TIMEOUT;
+        return;
+    }
+    append(wg, window, peer);
+    pump(wg, window);
+}
+
+void cw_wg_pacing_leave(cw_wg *wg, cw_wg_peer *peer, cw_wg_outcome outcome) {
+    if (peer->pacing == IDLE) return;
+    cw_wg_window *window = peer->window;
+    if (outcome == CW_WG_COMPLETED && peer->pacing == OUTSTANDING && window->size < wg->config.outstanding) window->size++;
+    take_out(wg, peer);
+    pump(wg, window);
+}
+
+void cw_wg_pacing_cookie(cw_wg *wg, cw_wg_peer *peer) {
+    if (peer->pacing != OUTSTANDING) return;
+    cw_wg_window *window = peer->window;
+    window->size = window->size > 1 ? window->size / 2 : 1;
+    window->cookie_received = wg->clock.now;
+    window->cookie_port = peer->identity->port;
+    memcpy(window->cookie_key, peer->remote.public_key, CW_WG_KEY);
+    memcpy(window->cookie, peer->jar.cookie, CW_WG_MAC);
+    if (window->next_allowed < wg->clock.now) window->next_allowed = wg->clock.now + SPACING;
+    take_out(wg, peer);
+    pump(wg, window);
+}
+
+void cw_wg_pacing_share_cookie(cw_wg *wg, cw_wg_peer *peer) {
+    const cw_wg_window *window = peer->window;
+    if (window == NULL || !is_loaded(window, wg->clock.now) || window->cookie_received <= peer->jar.received) return;
+    if (window->cookie_port != peer->identity->port || memcmp(window->cookie_key, peer->remote.public_key, CW_WG_KEY) != 0) return;
+    memcpy(peer->jar.cookie, window->cookie, CW_WG_MAC);
+    peer->jar.received = window->cookie_received;
+}
+
+void cw_wg_pacing_tick(cw_wg *wg) {
+    for (cw_wg_window *window = wg->windows; window != NULL; window = window->next) pump(wg, window);
+}
+
+void cw_wg_pacing_destroy(cw_wg *wg) {
+    while (wg->windows != NULL) destroy(wg, wg->windows);
+}
