@@ -45,10 +45,13 @@ let package = Package(
         module("DataPath", ["CDataPath", "CLinux", "Addresses"]),
         module("Netlink", ["CMnl", "Addresses"]),
         module("WireGuard", ["DataPath", "Netlink", "CSodium", "CLinux", "Addresses", logging]),
+        module("StandaloneWireGuard", ["WireGuard", "DataPath", "Netlink", "CLinux", logging]),
         module("SessionMapper", ["Addresses"]),
         module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
+        module("Hub", ["Addresses", "Authentication"]),
+        module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
         module("Gateway", [
-            "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "CLinux",
+            "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "CLinux",
             logging,
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -58,7 +61,7 @@ let package = Package(
         .executableTarget(
             name: "causeway",
             dependencies: [
-                "Addresses", "Gateway", "LegacyClient", "Settings", "CLinux",
+                "Addresses", "Authentication", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,
@@ -69,6 +72,8 @@ let package = Package(
         tests("PPPTests", ["PPP", "Addresses"]),
         tests("AuthenticationTests", ["Authentication", "Addresses"]),
         tests("ConfigurationTests", ["Settings", "Authentication", "Addresses"]),
+        tests("HubTests", ["Hub", "Authentication", "Addresses"]),
+        tests("IdentitiesTests", ["Identities", "Hub", "Settings", "WireGuard", "Authentication", "Addresses"]),
         tests("NetlinkTests", ["Netlink", "Addresses"]),
         tests("WireGuardTests", ["WireGuard", "Netlink", "Addresses", "CLinux", logging]),
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),

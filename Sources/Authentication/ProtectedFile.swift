@@ -7,7 +7,11 @@ public struct ProtectedFile: Sendable {
     /// The group that is to be let in, for the commands in messages.
     public var group: String
 
-    public init(trustedOwners: Set<uid_t> = [], group: String = "causeway") {
+    /// Whether that group may read. Files that only the gateway itself writes and reads need no group.
+    public var groupMayRead: Bool
+
+    public init(trustedOwners: Set<uid_t> = [], group: String = "causeway", groupMayRead: Bool = true) {
+        self.groupMayRead = groupMayRead
         self.trustedOwners = trustedOwners.union([0, geteuid()])
         self.group = group
     }
@@ -39,6 +43,7 @@ public struct ProtectedFile: Sendable {
 
     private func exposure(of status: stat) -> String? {
         if status.st_mode & 0o007 != 0 { return "is open to every user of this host; run: chmod 640" }
+        if !groupMayRead, status.st_mode & 0o070 != 0 { return "is open to its group; run: chmod 600" }
         if status.st_mode & 0o020 != 0 { return "can be changed by its group; run: chmod 640" }
         guard !trustedOwners.contains(status.st_uid) else { return nil }
         return "belongs to user \(status.st_uid), who is neither root nor the gateway; run: chown root:\(group)"

@@ -1,15 +1,15 @@
 import Authentication
 
 /// Base64 of 32 bytes, the way WireGuard's tools write keys.
-enum WireGuardKey {
-    static let length = 32
+public enum WireGuardKey {
+    public static let length = 32
     static let maxFileSize = 4096
 
     /// The text itself, if it is a key.
-    static func canonical(_ text: String) -> String? { text.utf8.count == 44 && decode(text.utf8) != nil ? text : nil }
+    public static func canonical(_ text: String) -> String? { text.utf8.count == 44 && decode(text.utf8) != nil ? text : nil }
 
     /// 43 digits and `=`, with white space around them allowed; nil if the last digit has bits that no byte uses.
-    static func decode(_ text: some Collection<UInt8>) -> Secret? {
+    public static func decode(_ text: some Collection<UInt8>) -> Secret? {
         let isSpace = { (byte: UInt8) in byte == 32 || (9...13).contains(byte) }
         var digits = text.drop(while: isSpace)[...]
         guard let end = digits.firstIndex(of: UInt8(ascii: "=")) else { return nil }
@@ -37,6 +37,34 @@ enum WireGuardKey {
             valid = bits & 0b11 == 0
         }
         return valid ? secret : nil
+    }
+
+    /// What `decode` takes, appended to bytes that the caller wipes.
+    public static func encode(_ key: UnsafeRawBufferPointer, onto text: inout [UInt8]) {
+        let start = text.count
+        var bits: UInt32 = 0
+        var held = 0
+        for byte in key {
+            bits = bits << 8 | UInt32(byte)
+            held += 8
+            while held >= 6 {
+                held -= 6
+                text.append(digit(bits >> UInt32(held) & 63))
+            }
+        }
+        if held > 0 { text.append(digit(bits << UInt32(6 - held) & 63)) }
+        while !(text.count - start).isMultiple(of: 4) { text.append(UInt8(ascii: "=")) }
+    }
+
+    /// Without a table: which line of one was read can show in the cache.
+    private static func digit(_ value: UInt32) -> UInt8 {
+        switch value {
+        case 0..<26: UInt8(ascii: "A") + UInt8(value)
+        case 26..<52: UInt8(ascii: "a") + UInt8(value - 26)
+        case 52..<62: UInt8(ascii: "0") + UInt8(value - 52)
+        case 62: UInt8(ascii: "+")
+        default: UInt8(ascii: "/")
+        }
     }
 
     private static func value(of digit: UInt8) -> UInt32? {
