@@ -1,0 +1,58 @@
+// WireGuard alone over a TUN. Private to device.c (life and loop) and device_tun.c (everything that reads or writes the TUN).
+#ifndef CW_DEVICE_H
+#define CW_DEVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "tun_offload.h"
+#include "wireguard/datapath.h"
+#include "token_bucket.h"
+
+enum { // limits of ours
+    CW_DEVICE_BUFFERS = 2048,       // of one worker; memory follows the load
+    CW_DEVICE_PACKETS = CW_MAX_BATCH, // that one step takes from the TUN, give or take a super-packet's
+};
+
+typedef struct cw_device_worker {
+    struct cw_device *device;
+    uint32_t index;
+    int epoll_fd, wake_fd;
+    int tun_fd; // -1: failed; it stays open in config
+    pthread_t thread;
+
+    cw_pool pool;
+    cw_buffer *buffers;
+    uint32_t buffers_used;
+    uint8_t *space; // one super-packet
+    cw_bucket icmp_bucket;
+    cw_coalescer coalescer;
+    struct iovec vectors[CW_MAX_BATCH];
+
+    cw_device_counters live;
+    _Atomic uint64_t shown[sizeof(cw_device_counters) / sizeof(uint64_t)]; // what others may read
+} cw_device_worker;
+
+struct cw_device {
+    cw_device_config config;
+    cw_wg *wg;
+    bool virtio, tcp, udp; // what the TUN takes: headers in front, super-packets
+    _Atomic uint32_t identity;
+    _Atomic int32_t failure;
+    _Atomic bool stopping;
+    bool running;
+    int event_fd;
+    cw_device_worker *workers;
+};
+
+// device.c
+void cw_device_fail(cw_device_worker *worker, int reason);
+void cw_device_refill(cw_device_worker *worker);
+
+// device_tun.c
+bool cw_device_set_up_tun(cw_device *device); // false: errno
+void cw_device_read_tun(cw_device_worker *worker, uint64_t now); // one bounded step; inside the gate
+void cw_device_take(void *worker, const cw_wg_incoming *packets, size_t count); // a cw_wg_sink
+void cw_device_deliver(cw_device_worker *worker); // what was taken goes into the TUN
+
+#endif
