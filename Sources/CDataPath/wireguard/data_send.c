@@ -12,8 +12,7 @@ enum { ecn_mask = 3, ecn_ect0 = 2, ecn_ce = 3, handshake_tos = 0x88 /* AF41, as 
 
 static size_t lanes_bytes(const cw_wg *wg) { return (wg->config.worker_count + 1) * sizeof(cw_wg_lane); }
 
-bool cw_wg_data_create(cw_wg *wg) {
-    wg->network = &cw_wg_sockets;
+static bool lanes_create(cw_wg *wg) {
     wg->lanes = cw_map(lanes_bytes(wg));
     if (wg->lanes == NULL) return false;
     for (uint32_t i = 0; i <= wg->config.worker_count; i++) {
@@ -23,7 +22,14 @@ bool cw_wg_data_create(cw_wg *wg) {
         lane->aead = cw_aead_create();
         if (lane->aead == NULL || !cw_wg_udp_space_create(&lane->udp, i)) return false;
     }
-    return cw_wg_tables_create(wg) && cw_wg_stage_create(wg);
+    return true;
+}
+
+bool cw_wg_data_create(cw_wg *wg) {
+    wg->network = &cw_wg_sockets;
+    if (lanes_create(wg) && cw_wg_tables_create(wg) && cw_wg_stage_create(wg)) return true;
+    cw_wg_data_destroy(wg);
+    return false;
 }
 
 void cw_wg_data_destroy(cw_wg *wg) {
