@@ -61,7 +61,7 @@ let package = Package(
         .executableTarget(
             name: "causeway",
             dependencies: [
-                "Addresses", "Authentication", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "CLinux",
+                "Addresses", "Authentication", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "StandaloneWireGuard", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,

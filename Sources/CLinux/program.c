@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -49,4 +51,12 @@ int clinux_in_namespace_of(int tun, void (*body)(void *context), void *context) 
     if (theirs >= 0) close(theirs);
     close(ours);
     return error;
+}
+
+int clinux_tun_name(int tun, char *name) {
+    struct ifreq request = {0};
+    if (ioctl(tun, TUNGETIFF, &request) != 0) return -errno;
+    memcpy(name, request.ifr_name, IFNAMSIZ);
+    name[IFNAMSIZ - 1] = 0;
+    return 0;
 }

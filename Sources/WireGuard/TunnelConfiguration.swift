@@ -132,9 +132,9 @@ public struct TunnelConfiguration: Equatable, Sendable {
     }
 }
 
-enum InterfaceName {
+public enum InterfaceName {
     /// dev_valid_name of the kernel, and no `%`, which it takes for a pattern.
-    static func validate(_ name: String) throws {
+    public static func validate(_ name: String) throws {
         let bytes = Array(name.utf8)
         guard (1...LinkRequest.longestName).contains(bytes.count), name != ".", name != "..", name != "all", name != "default",
             bytes.allSatisfy({

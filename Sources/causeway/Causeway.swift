@@ -22,7 +22,9 @@ struct Causeway: AsyncParsableCommand {
               78  the configuration is wrong (EX_CONFIG)
             """,
         version: causewayVersion,
-        subcommands: [Serve.self, Check.self, Sessions.self, Disconnect.self, Status.self, Reload.self, Dial.self])
+        subcommands: [Serve.self, Check.self, Sessions.self, Disconnect.self, Status.self, Reload.self, Dial.self, WireGuardCommand.self])
+
+    static func main() async { await main(WireGuardCommand.arguments(of: CommandLine.arguments)) }
 }
 
 let causewayVersion = "0.1.0"

@@ -7,3 +7,6 @@ int clinux_end_descriptor(void);
 // Calls body in the network namespace that the TUN behind `tun` is in now; it may have been moved after it was made. Only the
 // calling thread goes there, and comes back. -EBADFD: the interface is gone.
 int clinux_in_namespace_of(int tun, void (*body)(void *context), void *context);
+
+// The present name of the interface behind `tun`; `name` has 16 bytes (IFNAMSIZ).
+int clinux_tun_name(int tun, char *name);

@@ -19,16 +19,18 @@ struct UAPIConversation {
         case ended
     }
 
-    /// Limits of ours: a line (a key takes 78 bytes), a request (a hundred thousand peers fit), and what is taken in at a time.
+    /// Limits of ours: a line (a key takes 78 bytes), and what is taken in at a time.
     static let longestLine = 1024
-    static let longestRequest = 64 << 20
     static let chunk = 16384
+    /// Of one request; a hundred thousand peers fit.
+    private let longestRequest: Int
 
     private var state = State.operation
     private var buffer: [UInt8] = []
     private var start = 0
 
-    init() {
+    init(longestRequest: Int = 64 << 20) {
+        self.longestRequest = longestRequest
         // Requests hold keys. A buffer that never grows leaves no copies of them behind.
         buffer.reserveCapacity(Self.chunk + Self.longestLine)
     }
@@ -38,6 +40,7 @@ struct UAPIConversation {
 
     /// Takes up to `chunk` bytes, after `next` has had nothing more to say.
     mutating func receive(_ bytes: some Collection<UInt8>) {
+        guard !hasEnded else { return }
         precondition(bytes.count <= Self.chunk && buffer.count - start <= Self.longestLine, "actions have been left waiting")
         discardRead()
         buffer.append(contentsOf: bytes)
@@ -87,7 +90,7 @@ struct UAPIConversation {
                 state = .operation
                 return .apply(parser.finish())
             }
-            guard length + line.count < Self.longestRequest else { return tooLong() }
+            guard length + line.count < longestRequest else { return tooLong() }
             do {
                 try parser.read(buffer[line])
                 state = .change(parser, length: length + line.count + 1)
@@ -96,7 +99,7 @@ struct UAPIConversation {
                 return .refuse(error)
             }
         case .skip(let length):
-            guard length + line.count < Self.longestRequest else { return tooLong() }
+            guard length + line.count < longestRequest else { return tooLong() }
             state = line.isEmpty ? .operation : .skip(length: length + line.count + 1)
         case .ended: break
         }

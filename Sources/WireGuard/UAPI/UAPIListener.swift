@@ -68,7 +68,7 @@ public final class UAPIListener: Sendable {
     }
 
     /// Removes the file, unless it is somebody else's by now.
-    func remove() { if isInPlace { unlink(path) } }
+    public func remove() { if isInPlace { unlink(path) } }
 
     private static let backlog: Int32 = 16
 
