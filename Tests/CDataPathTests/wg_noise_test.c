@@ -337,7 +337,8 @@ static void test_damaged_response(void) {
 // The transcript alone, with macs that are right: whoever knows the public keys can make those.
 static void test_damaged_and_signed_again(void) {
     pair p = after(1);
-    for (size_t at = offsetof(cw_wg_initiation, ephemeral); at < offsetof(cw_wg_initiation, mac1); at++) {
+    for (size_t at = 0; at < offsetof(cw_wg_initiation, mac1); at++) {
+        if (at >= offsetof(cw_wg_initiation, sender) && at < offsetof(cw_wg_initiation, ephemeral)) continue; // anybody's to choose
         pair forged = p;
         ((uint8_t *)&forged.initiation)[at] ^= 0x10;
         sign(&forged.a.other, &forged.initiation, sizeof forged.initiation);
@@ -345,7 +346,8 @@ static void test_damaged_and_signed_again(void) {
         CHECK(memcmp(&forged.b.handshake, &p.b.handshake, sizeof p.b.handshake) == 0);
     }
     p = after(3);
-    for (size_t at = offsetof(cw_wg_response, receiver); at < offsetof(cw_wg_response, mac1); at++) {
+    for (size_t at = 0; at < offsetof(cw_wg_response, mac1); at++) {
+        if (at >= offsetof(cw_wg_response, sender) && at < offsetof(cw_wg_response, receiver)) continue;
         pair forged = p;
         ((uint8_t *)&forged.response)[at] ^= 0x10;
         sign(&forged.b.other, &forged.response, sizeof forged.response);
@@ -384,6 +386,8 @@ static void test_for_somebody_else(void) {
     CHECK(cw_noise_remote_set(&other, &p.b.identity, third.public_key));
     uint8_t timestamp[CW_WG_TIMESTAMP];
     CHECK(!cw_noise_finish_initiation(&p.b.handshake, &opened, &other, &p.initiation, timestamp));
+    memcpy(other.static_static, p.b.other.static_static, CW_WG_KEY); // even where the secret is the same
+    CHECK(!cw_noise_finish_initiation(&p.b.handshake, &opened, &other, &p.initiation, timestamp));
     CHECK_EQUAL(p.b.handshake.state, CW_NOISE_NONE);
 }
 
@@ -414,8 +418,22 @@ static void test_without_a_key(void) {
     cw_noise_handshake before = p.a.handshake;
     CHECK(!create_initiation(&p) && !consume_response(&p));
     CHECK(memcmp(&before, &p.a.handshake, sizeof before) == 0);
+    p.a.other = whole.a.other; // with what an earlier key left
+    CHECK(!create_initiation(&p) && !consume_response(&p));
     cw_noise_identity_set(&p.b.identity, nothing);
     CHECK(!consume_initiation(&p));
+}
+
+// A peer that was set before its identity had a key, and not again since: no secret, no handshake.
+static void test_without_static_static(void) {
+    pair p = new_pair(8, false), honest = p;
+    CHECK(create_initiation(&honest));
+    memset(p.a.other.static_static, 0, CW_WG_KEY);
+    CHECK(!create_initiation(&p));
+    p.initiation = honest.initiation;
+    memset(p.b.other.static_static, 0, CW_WG_KEY);
+    CHECK(!consume_initiation(&p));
+    CHECK_EQUAL(p.b.handshake.state, CW_NOISE_NONE);
 }
 
 static void test_small_order_public_key(void) {
@@ -467,6 +485,7 @@ int main(void) {
     RUN(for_somebody_else);
     RUN(without_the_static_key);
     RUN(without_a_key);
+    RUN(without_static_static);
     RUN(small_order_public_key);
     RUN(identity);
     RUN(timestamp);
