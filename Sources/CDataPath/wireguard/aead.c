@@ -8,7 +8,11 @@
 
 #include "wire.h"
 
-enum { nonce_size = crypto_aead_chacha20poly1305_ietf_NPUBBYTES, seal_crossover = 1024, open_crossover = 1024 };
+// Packets from this length on go to libcrypto, shorter ones to libsodium. Measured with Bench/aead.c (CPU time, medians of 21 rounds taken in
+// turns, several runs; libsodium 1.0.18, OpenSSL 3.0.22, Sapphire Rapids class): libcrypto costs some 400 ns before the first byte. The time
+// of libsodium divided by that of libcrypto is 0.65 at 64 bytes, 0.90 at 512, 0.86 at 528, 1.08 at 576, 1.28 at 768 and 1.46 at 1,424
+// bytes, and the same within the noise for opening.
+enum { nonce_size = crypto_aead_chacha20poly1305_ietf_NPUBBYTES, crossover = 560 };
 
 struct cw_aead {
     EVP_CIPHER_CTX *seal, *open;
@@ -78,7 +82,7 @@ void cw_aead_seal(cw_aead *aead, cw_aead_job *jobs, size_t count) {
         cw_aead_job *job = &jobs[i];
         uint8_t nonce[nonce_size];
         set_nonce(nonce, job->counter);
-        if (job->length >= seal_crossover && job->length <= INT_MAX) {
+        if (job->length >= crossover && job->length <= INT_MAX) {
             seal_long(aead->seal, job, nonce);
         } else {
             crypto_aead_chacha20poly1305_ietf_encrypt_detached(job->out, job->out + job->length, NULL, job->in, job->length, NULL, 0, NULL,
@@ -92,7 +96,7 @@ void cw_aead_open(cw_aead *aead, cw_aead_job *jobs, size_t count) {
         cw_aead_job *job = &jobs[i];
         uint8_t nonce[nonce_size];
         set_nonce(nonce, job->counter);
-        if (job->length >= open_crossover && job->length <= INT_MAX) {
+        if (job->length >= crossover && job->length <= INT_MAX) {
             job->ok = open_long(aead->open, job, nonce);
         } else {
             job->ok = crypto_aead_chacha20poly1305_ietf_decrypt_detached(job->out, NULL, job->in, job->length, job->in + job->length, NULL, 0,
