@@ -312,8 +312,9 @@ void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, u
 void cw_worker_flush(cw_worker *worker, uint64_t now); // all that is queued leaves
 void cw_worker_flush_clients(cw_worker *worker, uint64_t now); // but for what waits in the WireGuard engine
 void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now);
-bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now,
-                    cw_buffer **out);
+// Counted for the session, which may be NULL. Without an address of ours (`from`) the packet's destination speaks for us.
+bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_address *from, const cw_ip *ip, cw_icmp_error error, uint32_t mtu,
+                    uint64_t now, cw_buffer **out);
 
 // worker_wireguard.c
 void cw_worker_read_wireguard(cw_worker *worker, uint64_t epoll_data, uint64_t now); // one step on a socket of the WireGuard engine

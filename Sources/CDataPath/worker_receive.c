@@ -85,7 +85,7 @@ static bool is_destination_allowed(cw_worker *worker, const cw_session *session,
 // Tells the client what became of its packet.
 static void answer(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now) {
     cw_buffer *buffer;
-    if (cw_worker_icmp(worker, session, ip, error, mtu, now, &buffer)) cw_worker_queue(worker, session, buffer);
+    if (cw_worker_icmp(worker, session, &session->gateway_address, ip, error, mtu, now, &buffer)) cw_worker_queue(worker, session, buffer);
 }
 
 static void count_in(cw_session *session, uint32_t bytes, uint64_t now) {

@@ -100,15 +100,16 @@ void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now) {
 // Whether we are a router on this packet's way, and take one from its TTL. Lives in the buffer from its arrival until it is sent.
 static uint8_t *hop_mark(cw_buffer *buffer) { return &buffer->reserved; }
 
-bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now,
-                    cw_buffer **out) {
+static const cw_address no_address = {0};
+
+bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_address *from, const cw_ip *ip, cw_icmp_error error, uint32_t mtu,
+                    uint64_t now, cw_buffer **out) {
     if (worker->config->icmp_rate == 0) return false;
     cw_buffer *buffer = cw_pool_take(&worker->pool);
     if (buffer == NULL) return false;
-    const cw_address none = {0};
     buffer->offset = CW_HEADROOM;
     *hop_mark(buffer) = 0;
-    size_t length = cw_icmp_build(cw_buffer_data(buffer), ip, error, mtu, session != NULL ? &session->gateway_address : &none);
+    size_t length = cw_icmp_build(cw_buffer_data(buffer), ip, error, mtu, from);
     if (length == 0 || !cw_bucket_take(&worker->icmp_bucket, 1, now)) {
         cw_pool_give(&worker->pool, buffer);
         return false;
@@ -183,7 +184,9 @@ static size_t fragment_down(cw_worker *worker, cw_session *session, cw_wg_peer *
 // Tells the sender of a packet, which came from the uplink or from another user, what became of it.
 static void answer(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_icmp_error error, uint32_t mtu, uint64_t now) {
     cw_buffer *buffer;
-    if (cw_worker_icmp(worker, session, ip, error, mtu, now, &buffer)) cw_worker_route_inner(worker, session->identity, buffer, now);
+    // A hub that knows this peer as one user takes nothing from it but that user's addresses.
+    const cw_address *from = session->identity != 0 ? &no_address : &session->gateway_address;
+    if (cw_worker_icmp(worker, session, from, ip, error, mtu, now, &buffer)) cw_worker_route_inner(worker, session->identity, buffer, now);
 }
 
 // The peer of a native session, if it is still the one that its access identity has for this destination.
@@ -377,7 +380,7 @@ static void split_jumbo(cw_worker *worker, uint8_t *packet, size_t length, uint6
     }
     if (ip.dont_fragment) {
         worker->live.drops[CW_DROP_IP_TOO_BIG]++;
-        if (cw_worker_icmp(worker, NULL, &ip, CW_ICMP_TOO_BIG, CW_BUFFER_DATA, now, &buffer))
+        if (cw_worker_icmp(worker, NULL, &no_address, &ip, CW_ICMP_TOO_BIG, CW_BUFFER_DATA, now, &buffer))
             cw_worker_route_inner(worker, 0, buffer, now);
         return;
     }

@@ -275,6 +275,25 @@ static inline void rig_expect_nothing(rig_side *side) {
     CHECK(!rig_receive(side, &got, 30));
 }
 
+// An ICMP error about a packet, as RFC 1812 wants it.
+static inline void rig_check_icmp(const rig_packet *got, cw_address from, cw_address to, uint8_t type, uint8_t code, uint16_t mtu,
+                                  const rig_packet *about) {
+    const uint8_t *p = got->data;
+    CHECK(got->length > 28);
+    if (got->length <= 28) return;
+    CHECK_EQUAL(cw_checksum(cw_sum(0, p, 20)), 0);
+    CHECK_EQUAL(p[9], CW_IPPROTO_ICMP);
+    CHECK(memcmp(p + 12, from.bytes, 4) == 0 && memcmp(p + 16, to.bytes, 4) == 0);
+    CHECK_EQUAL(cw_get16(p + 2), got->length);
+    CHECK_EQUAL(cw_checksum(cw_sum(0, p + 20, got->length - 20)), 0);
+    CHECK_EQUAL(p[20], type);
+    CHECK_EQUAL(p[21], code);
+    CHECK_EQUAL(cw_get16(p + 26), mtu);
+    size_t quoted = got->length - 28, expected = about->length < 548 ? about->length : 548;
+    CHECK_EQUAL(quoted, expected);
+    CHECK(memcmp(p + 28, about->data, quoted) == 0);
+}
+
 // ---- Sessions ---------------------------------------------------------------------------------------------------------
 
 typedef struct rig_session {
