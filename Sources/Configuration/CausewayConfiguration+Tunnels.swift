@@ -35,6 +35,9 @@ extension CausewayConfiguration {
         /// A program that is told what the hub has to know.
         public var hubHook: String?
 
+        /// With the kernel backend each identity is an interface: `cw-hub-1` and so on.
+        public func interface(ofIdentity number: Int) -> String { "\(interface)-\(number)" }
+
         public enum Backend: String, Sendable, CaseIterable { case auto, kernel, embedded }
 
         /// Whom the hub sees.

@@ -1,7 +1,6 @@
 import Addresses
 import Authentication
 import Glibc
-import Settings
 import WireGuard
 
 /// The file that identities are kept in: JSON, one identity a line.

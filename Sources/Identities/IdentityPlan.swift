@@ -36,6 +36,14 @@ public struct IdentityPlan: Sendable, Equatable {
 }
 
 extension IdentityPlan {
+    /// What a store with these identities would do with the plan, or why it could not.
+    public func preview(on identities: [Identity]) throws(IdentityError) -> IdentityChange {
+        var byID = Dictionary(identities.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+        // One key for all: they are thrown away.
+        let key = KeyPair()
+        return try Provisioning.carryOut(self, on: &byID, now: 0) { key }
+    }
+
     /// Users and groups of every tunnel that is not in mode `shared`.
     public init(_ configuration: CausewayConfiguration) {
         let owned = configuration.users.entries.map { ($0.displayName, $0.attributes.staticAddress) }

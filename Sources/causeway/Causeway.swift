@@ -12,6 +12,7 @@ struct Causeway: AsyncParsableCommand {
             FILES
               /etc/causeway/causeway.toml      the configuration (see Config/causeway.toml for every key)
               /run/causeway/causeway.sock      the control socket of the running gateway
+              /var/lib/causeway                keys and addresses of users' identities
 
             EXIT STATUS
               0   done
@@ -22,7 +23,7 @@ struct Causeway: AsyncParsableCommand {
               78  the configuration is wrong (EX_CONFIG)
             """,
         version: causewayVersion,
-        subcommands: [Serve.self, Check.self, Sessions.self, Disconnect.self, Status.self, Reload.self, Dial.self, WireGuardCommand.self])
+        subcommands: [Serve.self, Check.self, Sessions.self, Disconnect.self, Status.self, Reload.self, HubCommand.self, Dial.self, WireGuardCommand.self])
 
     static func main() async { await main(WireGuardCommand.arguments(of: CommandLine.arguments)) }
 }

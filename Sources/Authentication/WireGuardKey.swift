@@ -1,9 +1,7 @@
-import Authentication
-
 /// Base64 of 32 bytes, the way WireGuard's tools write keys.
 public enum WireGuardKey {
     public static let length = 32
-    static let maxFileSize = 4096
+    public static let maxFileSize = 4096
 
     /// The text itself, if it is a key.
     public static func canonical(_ text: String) -> String? { text.utf8.count == 44 && decode(text.utf8) != nil ? text : nil }
