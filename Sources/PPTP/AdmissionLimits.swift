@@ -85,6 +85,13 @@ public struct AdmissionLimits: Sendable {
     /// Sources with an open connection, and token buckets.
     public var memory: (sources: Int, buckets: Int) { (sources.count, buckets.count + callBuckets.count) }
 
+    /// After many connections have ended: room that they took goes back.
+    public mutating func trim() {
+        sources.shrinkIfSparse()
+        connections.shrinkIfSparse()
+        for ticket in connections.keys { connections[ticket]?.calls.shrinkIfSparse() }
+    }
+
     public func usage(of address: IPAddress) -> Usage { sources[Self.source(address)] ?? Usage() }
 
     // ---- connections ----

@@ -14,6 +14,8 @@ struct PrefixTable: Sendable {
         return nil
     }
 
+    mutating func trim() { hosts.shrinkIfSparse() }
+
     mutating func insert(_ prefix: IPPrefix, holder: String) {
         if prefix.isHost { hosts[prefix.address] = holder } else { networks.append((prefix, holder)) }
     }

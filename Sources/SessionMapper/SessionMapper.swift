@@ -32,6 +32,13 @@ public struct SessionMapper: Sendable {
             reservations.flatMap { entry in entry.prefixes.map { ($0, entry.user) } }, uniquingKeysWith: { first, _ in first })
     }
 
+    /// After many sessions have ended: room that they took goes back.
+    public mutating func trim() {
+        assignments.shrinkIfSparse()
+        sessionsOfUser.shrinkIfSparse()
+        occupied.trim()
+    }
+
     public var sessionCount: Int { assignments.count }
     public func assignment(of session: UInt64) -> Assignment? { assignments[session] }
     /// The user's open sessions, oldest first.
