@@ -45,9 +45,12 @@ typedef struct cw_wg_lane {
     cw_wg_udp_space udp;
 } cw_wg_lane;
 
+// A worker's `now` may be a little older than the keypair: it was read before the worker came in. So times are added, not subtracted.
+static inline bool cw_wg_pair_is_older(const cw_wg_keypair *pair, uint64_t now, uint64_t age) { return now >= pair->born + age; }
+
 // A keypair may be used for sending. Each worker may reserve a batch of counters after this look, so it ends some before the limit.
 static inline bool cw_wg_pair_may_send(const cw_wg_keypair *pair, uint64_t now) {
-    return pair != NULL && now - pair->born < CW_WG_REJECT_AFTER_TIME &&
+    return pair != NULL && !cw_wg_pair_is_older(pair, now, CW_WG_REJECT_AFTER_TIME) &&
            atomic_load_explicit(&pair->sent, memory_order_relaxed) < CW_WG_REJECT_AFTER_MESSAGES - (CW_MAX_WORKERS + 1) * CW_MAX_BATCH;
 }
 

@@ -61,7 +61,7 @@ static void heard(const step *step, cw_wg_keypair *pair, const cw_wg_arrival *ar
     }
     // The initiator that only receives renews the keys before they end, once for each session.
     if (pair == peer->current && pair->initiator &&
-        step->now - pair->born >= CW_WG_REJECT_AFTER_TIME - CW_WG_KEEPALIVE_TIMEOUT - CW_WG_REKEY_TIMEOUT &&
+        cw_wg_pair_is_older(pair, step->now, CW_WG_REJECT_AFTER_TIME - CW_WG_KEEPALIVE_TIMEOUT - CW_WG_REKEY_TIMEOUT) &&
         !atomic_load_explicit(&peer->sent_last_minute, memory_order_relaxed) && !atomic_exchange(&peer->sent_last_minute, true))
         cw_wg_ask(step->wg, peer, CW_WG_WANT_HANDSHAKE);
     stamp_received(step, peer, data);
@@ -168,7 +168,7 @@ static void take_data(const step *step, uint16_t number, const uint8_t *message,
         return;
     }
     uint64_t counter = cw_le64(message + 8);
-    if (counter >= CW_WG_REJECT_AFTER_MESSAGES || step->now - pair->born >= CW_WG_REJECT_AFTER_TIME) {
+    if (counter >= CW_WG_REJECT_AFTER_MESSAGES || cw_wg_pair_is_older(pair, step->now, CW_WG_REJECT_AFTER_TIME)) {
         drop(step, CW_WG_DROP_EXPIRED, NULL);
         return;
     }

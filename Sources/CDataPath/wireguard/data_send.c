@@ -118,7 +118,7 @@ static size_t prepare(cw_wg *wg, cw_wg_lane *lane, size_t first, const cw_wg_que
     }
     if (made > 0) stamp_sent(wg, peer, now, data);
     // Near the end of the keys the initiator renews them, and whoever has used up the messages (the paper, section 6.2).
-    if (counter + count >= CW_WG_REKEY_AFTER_MESSAGES || (pair->initiator && now - pair->born >= CW_WG_REKEY_AFTER_TIME))
+    if (counter + count >= CW_WG_REKEY_AFTER_MESSAGES || (pair->initiator && cw_wg_pair_is_older(pair, now, CW_WG_REKEY_AFTER_TIME)))
         cw_wg_wish(wg, peer, CW_WG_WANT_HANDSHAKE);
     return made;
 }
