@@ -71,9 +71,6 @@ extension ConfigurationReader {
 
     func checkAccess() {
         guard let access = configuration.access else { return }
-        if access.peers.isEmpty, accessPeers.isEmpty, report.line(of: "access.peer") == nil {
-            report.warn("there is no [[access.peer]]: nobody can connect", at: "access")
-        }
         if let other = configuration.tunnels.firstIndex(where: { $0.privateKey == access.privateKey && !access.privateKey.isEmpty }) {
             report.refuse("tunnel[\(other)] has the same private key; make another with: wg genkey", at: "access.private-key-file")
         }

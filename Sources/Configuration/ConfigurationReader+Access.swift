@@ -23,6 +23,7 @@ extension ConfigurationReader {
         table.read(&access.addresses, "addresses", of: Self.interfaceAddressRule, Self.interfaceAddress)
         for peer in table.tables("peer", header: "access.peer") { accessPeer(peer, of: access.tunnel) }
         table.finish()
+        if !table.has("peer") { report.warn("there is no [[access.peer]]: nobody can connect", at: table.path) }
         configuration.access = access
     }
 

@@ -35,6 +35,10 @@ import Testing
         #expect(diff.live.isEmpty && diff.needsRestart == [key])
     }
 
+    @Test func theStateDirectoryNeedsARestart() throws {
+        #expect(try diff { $0.top = "state-directory = \"/x\"\n" }.needsRestart == ["state-directory"])
+    }
+
     @Test func listeners() throws {
         #expect(try diff { $0.listen += "port = 1724\n" }.needsRestart == ["listen"])
         let moved = try diff {
@@ -46,9 +50,32 @@ import Testing
     @Test func tunnels() throws {
         #expect(try diff { $0.tunnel += "mtu = 1300\n" }.live == ["tunnel \"hub\".mtu"])
         #expect(try diff { $0.peer += "persistent-keepalive = 5\n" }.live == ["tunnel \"hub\".peer"])
+        #expect(try diff { $0.peer = $0.peer.replacing("endpoint = \"hub", with: "endpoints = [\"h2:1\", \"hub").replacing("51820\"", with: "51820\"]") }.live == ["tunnel \"hub\".peer"])
+        #expect(try diff { $0.peer += Sample.standby }.live == ["tunnel \"hub\".peer"])
+        #expect(
+            try diff { $0.tunnel += "failover-after = \"15s\"\nreturn-after = 0\nhub-hook = \"/bin/sh\"\n" }.live == [
+                "tunnel \"hub\".failover-after", "tunnel \"hub\".return-after", "tunnel \"hub\".hub-hook",
+            ])
+        #expect(
+            try diff { $0.tunnel += "mode = \"group\"\ndefault-group = \"g\"\nlinger = 1\nmost-identities = 9\n" }.needsRestart == [
+                "tunnel \"hub\".mode", "tunnel \"hub\".default-group",
+            ])
         #expect(try diff { $0.tunnel = $0.tunnel.replacing("cw-hub", with: "cw-1") }.needsRestart == ["tunnel \"hub\".interface"])
         #expect(try diff { $0.files["/key"] = Sample.otherPublicKey }.live == ["tunnel \"hub\".private-key-file"])
         #expect(try diff { $0.tunnel = $0.tunnel.replacing("\"hub\"", with: "\"hub2\"") }.needsRestart == ["tunnel"])
+    }
+
+    @Test func access() throws {
+        #expect(try diff { $0.rest = Sample.access }.needsRestart == ["access"])
+        let change = { (old: String, new: String) in
+            try CausewayConfiguration.diff(
+                Sample.with { $0.rest = Sample.access }.parse(), Sample.with { $0.rest = Sample.access.replacing(old, with: new) }.parse())
+        }
+        #expect(try change("user = \"eve\"", "user = \"eva\"").live == ["access.peer"])
+        #expect(try change("[[access.peer]]", "listen-port = 1\n[[access.peer]]").needsRestart == ["access.listen-port"])
+        #expect(try change("[[access.peer]]", "interface = \"cwa\"\n[[access.peer]]").needsRestart == ["access.interface"])
+        #expect(try change("[[access.peer]]", "mtu = 1300\nfwmark = 7\n[[access.peer]]").needsRestart == ["access.fwmark", "access.mtu"])
+        #expect(try change("[[access.peer]]", "addresses = [\"10.9.0.1/24\"]\n[[access.peer]]").needsRestart == ["access.addresses"])
     }
 
     @Test func secretsFiles() throws {

@@ -81,7 +81,7 @@ import Testing
     @Test(arguments: [
         ("instance", "\"\""), ("instance", "\"Main\""), ("instance", "\"seventeen-letters\""), ("run-as", "\"a b\""),
         ("run-as", "\"-x\""),
-        ("log-level", "\"verbose\""), ("log-format", "\"xml\""), ("control", "7"), ("pptp", "\"x\""), ("user", "\"causeway\""),
+        ("log-level", "\"verbose\""), ("state-directory", "\"var/lib\""), ("log-format", "\"xml\""), ("control", "7"), ("pptp", "\"x\""), ("user", "\"causeway\""),
     ])
     func wrongTopLevelValues(key: String, value: String) {
         var sample = Sample()
@@ -182,87 +182,6 @@ import Testing
         }
     }
 
-    // ---- Tunnels ----
-
-    @Test(arguments: [
-        ("interface = \"cw-0\"", "tunnel[0].interface"), ("backend = \"userland\"", "tunnel[0].backend"),
-        ("listen-port = 65536", "tunnel[0].listen-port"), ("fwmark = -1", "tunnel[0].fwmark"), ("mtu = 500", "tunnel[0].mtu"),
-        ("addresses = [\"10.9.0.2/33\"]", "tunnel[0].addresses[0]"), ("table = 255", "tunnel[0].table"),
-        ("private-key = \"x\"", "tunnel[0].private-key"), ("colour = 1", "tunnel[0].colour"),
-    ])
-    func wrongTunnels(line: String, key: String) {
-        var sample = Sample()
-        if line.hasPrefix("interface") {
-            sample.tunnel = sample.tunnel.replacing("cw-hub", with: "sixteen-chars-xx")
-        } else {
-            sample.tunnel += line + "\n"
-        }
-        #expect(sample.issues.map(\.key) == [key])
-    }
-
-    @Test func tunnelValues() throws {
-        var sample = Sample()
-        sample.tunnel +=
-            "backend = \"kernel\"\nlisten-port = 51820\nfwmark = 0xCA6C\nmtu = 1380\naddresses = [\"10.9.0.2/24\", \"fd00::2/64\"]\ntable = 77\n"
-        sample.peer += "preshared-key-file = \"/psk\"\npersistent-keepalive = 0\n"
-        sample.files["/psk"] = Sample.key
-        let tunnel = try sample.parse().tunnels[0]
-        #expect(
-            tunnel.backend == .kernel && tunnel.listenPort == 51820 && tunnel.fwmark == 0xCA6C && tunnel.mtu == 1380
-                && tunnel.table == 77)
-        #expect(tunnel.addresses.map(\.description) == ["10.9.0.2/24", "fd00::2/64"])
-        #expect(tunnel.peers[0].primary.presharedKey?.count == 32)
-        #expect(tunnel.peers[0].persistentKeepalive == 0)
-    }
-
-    @Test(arguments: [
-        ("public-key = \"\(Sample.publicKey)\"", "public-key = \"AAAA\"", "public-key"),
-        ("public-key = \"\(Sample.publicKey)\"", "", "public-key"),
-        // The last digit has bits that no byte uses.
-        ("8Dg=", "8Dh=", "public-key"),
-        ("hub.example.org:51820", "hub.example.org", "endpoint"), ("hub.example.org:51820", "hub.example.org:0", "endpoint"),
-        ("hub.example.org:51820", "-x.org:1", "endpoint"), ("hub.example.org:51820", "2001:db8::1:51820", "endpoint"),
-        ("hub.example.org:51820", "300.1.1.1:1", "endpoint"),
-        ("[\"0.0.0.0/0\"]", "[\"10.0.0.1/8\"]", "allowed-ips[0]"), ("[\"0.0.0.0/0\"]", "[\"10.0.0.1\"]", "allowed-ips[0]"),
-        ("allowed-ips = [\"0.0.0.0/0\"]", "", "allowed-ips"),
-        ("allowed-ips", "persistent-keepalive = 65536\nallowed-ips", "persistent-keepalive"),
-        ("allowed-ips", "preshared-key = \"x\"\nallowed-ips", "preshared-key"),
-    ])
-    func wrongPeers(old: String, new: String, key: String) {
-        var sample = Sample()
-        sample.peer = sample.peer.replacing(old, with: new)
-        #expect(sample.issues.map(\.key) == ["tunnel[0].peer[0].\(key)"])
-    }
-
-    @Test(arguments: ["", "short", Sample.key.dropLast() + "x", "\(Sample.key) extra"]) func wrongKeyFiles(contents: String) {
-        var sample = Sample()
-        sample.files["/key"] = contents
-        #expect(sample.issues.map(\.key) == ["tunnel[0].private-key-file"])
-        #expect(contents.isEmpty || !sample.messages[0].contains(contents))
-    }
-
-    @Test func missingKeyFile() {
-        var sample = Sample()
-        sample.files["/key"] = nil
-        #expect(sample.messages == ["causeway.toml:10: tunnel[0].private-key-file: /key: does not exist"])
-    }
-
-    @Test func aTunnelNeedsAPeer() {
-        var sample = Sample()
-        sample.peer = ""
-        #expect(sample.issues.map(\.key) == ["tunnel[0]"])
-    }
-
-    @Test func tablesDependOnTheNameOnly() throws {
-        var sample = Sample()
-        let first = try sample.parse().tunnels[0].table
-        sample.tunnel = sample.tunnel.replacing("hub", with: "aux") + sample.peer + sample.tunnel
-        sample.listen += "tunnel = \"hub\"\n"
-        let both = try sample.parse().tunnels
-        #expect(both.map(\.name) == ["aux", "hub"])
-        #expect(both[1].table == first && both[0].table != first)
-    }
-
     // ---- Users ----
 
     @Test(arguments: [
@@ -275,7 +194,7 @@ import Testing
         ("name = \"u\"\npassword = \"x\"\nprefixes = [\"0.0.0.0/0\"]", "user[0].prefixes[0]"),
         ("name = \"u\"\npassword = \"x\"\npool = \"y\"", "user[0].pool"),
         ("name = \"u\"\npassword = \"x\"\ntunnel = \"y\"", "user[0].tunnel"),
-        ("name = \"u\"\npassword = \"x\"\nrate = 1", "user[0].rate"),
+        ("name = \"u\"\npassword = \"x\"\nrate = 1", "user[0].rate"), ("name = \"u\"\npassword = \"x\"\ngroup = \"a b\"", "user[0].group"),
         ("name = \"u\"\npasword = \"x\"\npassword = \"y\"", "user[0].pasword"),
     ])
     func wrongUsers(lines: String, key: String) {
@@ -303,6 +222,7 @@ import Testing
             pool = "users"
             tunnel = "hub"
             rate = 2000
+            group = "tills"
 
             """
         let user = try #require(try sample.parse().users.entry(userName: Array("site".utf8), serverName: "x"))
@@ -311,7 +231,7 @@ import Testing
             user.attributes
                 == UserAttributes(
                     address: .fixed(IPAddress("10.8.0.20")!), prefixes: [IPPrefix("192.168.7.0/24")!], pool: "users",
-                    tunnel: "hub", rate: 2000))
+                    tunnel: "hub", rate: 2000, group: "tills"))
         #expect(user.origin == .init(file: "causeway.toml", line: 15))
     }
 

@@ -9,6 +9,17 @@ struct Sample {
     static let publicKey = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
     static let otherPublicKey = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
 
+    static let standby = "[[tunnel.peer.standby]]\npublic-key = \"\(otherPublicKey)\"\nendpoint = \"hub2.example.org:51820\"\n"
+    static let access = """
+        [access]
+        private-key-file = "/access"
+        [[access.peer]]
+        user = "eve"
+        public-key = "\(publicKey)"
+        address = "10.8.1.7"
+
+        """
+
     var top = ""
     var listen = "[[listen]]\naddress = \"192.0.2.1\"\n"
     var pool = "[[pool]]\nname = \"users\"\ngateway = \"10.8.0.1\"\nranges = [\"10.8.0.10-10.8.0.250\"]\n"
@@ -22,8 +33,14 @@ struct Sample {
     var peer =
         "[[tunnel.peer]]\npublic-key = \"\(publicKey)\"\nendpoint = \"hub.example.org:51820\"\nallowed-ips = [\"0.0.0.0/0\"]\n"
     var rest = ""
-    var files = ["/key": key + "\n", "/etc/causeway/chap-secrets": "ann * pw *\n"]
+    var files = ["/key": key + "\n", "/access": otherPublicKey + "\n", "/etc/causeway/chap-secrets": "ann * pw *\n"]
     var exposure: FileIssue?
+
+    static func with(_ change: (inout Sample) -> Void) -> Sample {
+        var sample = Sample()
+        change(&sample)
+        return sample
+    }
 
     var text: String { top + listen + pool + tunnel + peer + rest }
 
