@@ -72,12 +72,15 @@ static void settle(void) {
 
 static cw_prefix all_of_ipv4(void) { return rig_prefix("0.0.0.0", 0); }
 
+static bool without_encryption; // of the legacy link: MPPE is slow under the thread sanitizer
+
 // `count` sessions with an identity each, or all with one.
 static void connect_sessions(unsigned count, bool shared) {
     cw_prefix all = all_of_ipv4(), own[MOST];
     uint8_t public_key[CW_WG_KEY_SIZE];
     for (unsigned n = 0; n < count; n++) {
         sessions[n] = rig_session_number(n);
+        sessions[n].clear = without_encryption;
         own[n] = (cw_prefix){.address = sessions[n].inner, .length = 32};
         if (n == 0 || !shared) {
             identities[n] = add_identity(n + 1, public_key);
@@ -335,9 +338,10 @@ static _Atomic bool loading;
 static void *load(void *unused) {
     (void)unused;
     for (unsigned i = 0; loading; i++) {
-        rig_packet packet = numbered(i % 8, i % 60, true);
+        rig_packet packet = rig_udp(sessions[i % 8].inner, server(), 100, (uint16_t)i, true);
         struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)if_nametoindex(client.tun)};
-        if (sendto(client.packets, packet.data, packet.length, 0, (struct sockaddr *)&to, sizeof to) < 0) rig_sleep(1);
+        // Less than any machine carries, even with the thread sanitizer: otherwise the queues grow, and each change is seen late.
+        if (sendto(client.packets, packet.data, packet.length, 0, (struct sockaddr *)&to, sizeof to) < 0 || i % 4 == 0) rig_sleep(1);
     }
     return NULL;
 }
@@ -362,8 +366,10 @@ static void await_echo(unsigned n) {
 
 // Identities go, come back with other keys, and go down and up, while packets of all users flow both ways.
 static void test_changes_under_load(void) {
+    without_encryption = true;
     start(2, NULL);
     connect_sessions(8, false);
+    without_encryption = false;
     exchange(8, 1, true);
     hub.echo = true;
     loading = true;
