@@ -474,7 +474,9 @@ static void test_thread_brings_up_a_session(void) {
     for (int i = 0; i < 5000 && rig_counters(&r, 1).keepalives_in < 3; i++) {
         struct timespec now, wait = {0, 1000000};
         clock_gettime(CLOCK_MONOTONIC, &now);
+        pthread_mutex_lock(&r.wire.lock); // the thread reads it when it sends
         r.clock.now = (uint64_t)now.tv_sec * CW_WG_SECOND + (uint64_t)now.tv_nsec;
+        pthread_mutex_unlock(&r.wire.lock);
         receive_all(&r, 0);
         receive_all(&r, 1);
         nanosleep(&wait, NULL);

@@ -20,6 +20,11 @@ void cw_wg_wake(cw_wg *wg) {
     while (write(wg->wake_fd, &one, sizeof one) < 0 && errno == EINTR) {}
 }
 
+void cw_wg_nudge(cw_wg *wg) {
+    atomic_store(&wg->nudged, true);
+    cw_wg_wake(wg);
+}
+
 void cw_wg_ask(cw_wg *wg, cw_wg_peer *peer, uint32_t what) {
     if (what == CW_WG_WANT_HANDSHAKE && atomic_load(&peer->handshaking)) {
         // One is under way: no need to wake anybody for each packet. Control looks at `asked_again` after it has cleared
@@ -88,8 +93,19 @@ void cw_wg_forget_wishes(cw_wg *wg, cw_wg_peer *peer) {
     atomic_store(&peer->attention, 0);
 }
 
+// The list is a stack; who asked first comes first.
+static cw_wg_peer *reversed(cw_wg_peer *list) {
+    cw_wg_peer *head = NULL;
+    for (cw_wg_peer *next; list != NULL; list = next) {
+        next = atomic_load_explicit(&list->attention_next, memory_order_relaxed);
+        atomic_store_explicit(&list->attention_next, head, memory_order_relaxed);
+        head = list;
+    }
+    return head;
+}
+
 static cw_wg_peer *take_wish(cw_wg *wg, uint32_t *wishes) {
-    if (wg->attending == NULL) wg->attending = atomic_exchange(&wg->attention, NULL);
+    if (wg->attending == NULL) wg->attending = reversed(atomic_exchange(&wg->attention, NULL));
     cw_wg_peer *peer = wg->attending;
     if (peer == NULL) return NULL;
     // In this order: as soon as the wishes are taken a worker may put the peer on the list again.
@@ -118,11 +134,16 @@ static void grant(cw_wg *wg, cw_wg_peer *peer, uint32_t wishes) {
     cw_wg_timers_look(wg, peer);
 }
 
+static bool has_mail(cw_wg *wg) {
+    return atomic_load(&wg->letters.count) != 0 || atomic_load(&wg->attention) != NULL || atomic_load(&wg->nudged);
+}
+
 // ---- A step ----------------------------------------------------------------------------------------------------------
 
 uint64_t cw_wg_step(cw_wg *wg, const cw_wg_clock *clock) {
     bool more = true;
     cw_wg_letter letter;
+    atomic_store(&wg->nudged, false);
     pthread_mutex_lock(&wg->lock);
     wg->clock = *clock;
     pthread_mutex_unlock(&wg->lock);
@@ -132,7 +153,6 @@ uint64_t cw_wg_step(cw_wg *wg, const cw_wg_clock *clock) {
         if (more) cw_wg_handshake_take(wg, &letter);
         pthread_mutex_unlock(&wg->lock);
     }
-    bool left = more;
     more = true;
     for (int i = 0; i < CW_WG_STEP && more; i++) {
         uint32_t wishes;
@@ -142,19 +162,18 @@ uint64_t cw_wg_step(cw_wg *wg, const cw_wg_clock *clock) {
         if (more) grant(wg, peer, wishes);
         pthread_mutex_unlock(&wg->lock);
     }
-    left |= more;
     more = true;
     uint64_t next = 0;
     for (int i = 0; i < CW_WG_STEP && more; i++) {
         uint32_t slot;
         pthread_mutex_lock(&wg->lock);
         more = cw_timers_take(&wg->timers, clock->now, &slot);
-        if (!more) next = cw_timers_next(&wg->timers);
+        if (!more) next = wg->attending != NULL ? clock->now : cw_timers_next(&wg->timers);
         else if (slot == wg->config.peer_capacity) cw_wg_pacing_tick(wg);
         else cw_wg_timers_look(wg, &wg->peers[slot]);
         pthread_mutex_unlock(&wg->lock);
     }
-    return left || more ? clock->now : next;
+    return more || has_mail(wg) ? clock->now : next;
 }
 
 // ---- The thread ------------------------------------------------------------------------------------------------------
@@ -170,14 +189,10 @@ static cw_wg_clock read_clock(void) {
     };
 }
 
-static bool has_mail(cw_wg *wg) {
-    return atomic_load(&wg->letters.count) != 0 || atomic_load(&wg->attention) != NULL || atomic_load(&wg->stopping);
-}
-
 static void sleep_until(cw_wg *wg, uint64_t deadline) {
     // Whoever leaves something looks at `sleeping` afterwards; we look for what was left after we have set it.
     atomic_store(&wg->sleeping, true);
-    if (!has_mail(wg)) {
+    if (!has_mail(wg) && !atomic_load(&wg->stopping)) {
         uint64_t now = read_clock().now;
         struct timespec wait = {0};
         if (deadline > now) {

@@ -7,7 +7,8 @@
 enum { CW_WG_CHANGES = 64 }; // peers that are changed with one closing of the gate
 
 // ---- control.c ------------------------------------------------------------------------------------------------------
-void cw_wg_wake(cw_wg *wg);
+void cw_wg_wake(cw_wg *wg);  // after something was left where control looks before it sleeps
+void cw_wg_nudge(cw_wg *wg); // a timer was armed by somebody else: another step, please
 void cw_wg_forget_wishes(cw_wg *wg, cw_wg_peer *peer); // closed; takes the peer off the attention list
 
 static inline void cw_wg_drop_here(cw_wg *wg, cw_wg_drop drop, uint64_t count) {
@@ -53,6 +54,7 @@ void cw_wg_timers_authenticated_received(cw_wg *wg, cw_wg_peer *peer);
 void cw_wg_pacing_enter(cw_wg *wg, cw_wg_peer *peer); // sends now or when its turn comes
 typedef enum cw_wg_outcome { CW_WG_COMPLETED, CW_WG_NOT_COMPLETED } cw_wg_outcome;
 void cw_wg_pacing_leave(cw_wg *wg, cw_wg_peer *peer, cw_wg_outcome outcome); // does nothing for one that is not in it
+void cw_wg_pacing_remove(cw_wg *wg, cw_wg_peer *peer);       // of the public calls: the next one goes with the next step
 void cw_wg_pacing_cookie(cw_wg *wg, cw_wg_peer *peer);       // a cookie reply came
 void cw_wg_pacing_share_cookie(cw_wg *wg, cw_wg_peer *peer); // before an initiation is signed
 void cw_wg_pacing_tick(cw_wg *wg);                           // its timer

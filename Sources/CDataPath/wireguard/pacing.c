@@ -132,6 +132,13 @@ void cw_wg_pacing_leave(cw_wg *wg, cw_wg_peer *peer, cw_wg_outcome outcome) {
     pump(wg, window);
 }
 
+void cw_wg_pacing_remove(cw_wg *wg, cw_wg_peer *peer) {
+    if (peer->pacing == IDLE) return;
+    take_out(wg, peer);
+    cw_timers_arm(&wg->timers, wg->config.peer_capacity, wg->clock.now);
+    cw_wg_nudge(wg);
+}
+
 void cw_wg_pacing_cookie(cw_wg *wg, cw_wg_peer *peer) {
     if (peer->pacing != OUTSTANDING) return;
     cw_wg_window *window = peer->window;

@@ -61,6 +61,7 @@ bool cw_wg_session_begin(cw_wg *wg, cw_wg_peer *peer, cw_noise_handshake *handsh
     give_back(wg, old[0]);
     give_back(wg, old[1]);
     peer->zero_keys_at = wg->clock.now + 3 * CW_WG_REJECT_AFTER_TIME;
+    peer->jitter = randombytes_uniform((uint32_t)CW_WG_REKEY_TIMEOUT_JITTER + 1); // of the handshake that silence will cause
     return true;
 }
 

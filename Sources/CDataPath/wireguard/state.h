@@ -248,6 +248,7 @@ struct cw_wg {
     _Atomic(cw_wg_peer *) attention; // a stack, taken as a whole
     cw_wg_peer *attending;           // control: what was taken and is yet to be done
     _Atomic bool sleeping;           // control writes it before it looks a last time; who leaves something wakes it then
+    _Atomic bool nudged;             // another step is needed although nothing was left
     int wake_fd;
 
     // ---- control ----

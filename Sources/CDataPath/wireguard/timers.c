@@ -16,8 +16,6 @@
 // for each peer, for the earliest time at which something could be due, and looks at the stamps then. `watched` is true while
 // control will look within 10 s, the shortest time in which a stamp can become due; only a stamp set while it is false has to wake
 // control, so a steady flow of packets costs one look every 10 s.
-#include <sodium.h>
-
 #include "control.h"
 
 enum { ATTEMPTS = CW_WG_REKEY_ATTEMPT_TIME / CW_WG_REKEY_TIMEOUT };
@@ -105,8 +103,7 @@ void cw_wg_timers_look(cw_wg *wg, cw_wg_peer *peer) {
     if (unanswered == 0 && unreplied == 0) {
         // As with a condition variable: whoever sets a stamp from here on sees false and asks, and what was set before is seen now.
         atomic_store(&peer->watched, false);
-        atomic_thread_fence(memory_order_seq_cst);
-        unanswered = stamp(&peer->unanswered_since), unreplied = stamp(&peer->unreplied_since);
+        unanswered = atomic_load(&peer->unanswered_since), unreplied = atomic_load(&peer->unreplied_since);
     }
     if (unanswered != 0 || unreplied != 0) {
         atomic_store(&peer->watched, true);
@@ -117,9 +114,10 @@ void cw_wg_timers_look(cw_wg *wg, cw_wg_peer *peer) {
     if (deadline != UINT64_MAX) cw_timers_arm(&wg->timers, peer->slot, deadline);
 }
 
+// Of the public calls: they may come long after the last step, so wg->clock says nothing to them.
 void cw_wg_timers_stop(cw_wg *wg, cw_wg_peer *peer) {
     cw_timers_disarm(&wg->timers, peer->slot);
-    cw_wg_pacing_leave(wg, peer, CW_WG_NOT_COMPLETED);
+    cw_wg_pacing_remove(wg, peer);
     peer->retransmit_at = peer->zero_keys_at = 0;
     peer->attempts = 0;
     peer->last_handshake_sent = 0;
