@@ -7,14 +7,17 @@
 # In the gateway the links are called `wan`, `side`, `lan` and `uplink`; in the other namespaces `eth0`. Legacy users get
 # 10.99.1.0/24, or 10.99.4.0/22 for large numbers. Names of namespaces begin with $net_prefix, so several runs do not meet.
 #
-#   TUNNEL_BACKEND  userspace (default) or kernel: WireGuard of the gateway and of the hub
+#   TUNNEL_BACKEND  embedded (default) or kernel: WireGuard of the gateway
+#   HUB             of the hub: wireguard-go or kernel (default: kernel where the gateway's is)
 #   CAUSEWAY        the program (default: the release build of this checkout)
 
 topology_root=$(realpath "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../..")
 . "$topology_root/Config/lib/packages.sh"
 . "$topology_root/Config/lib/steps.sh"
 
-TUNNEL_BACKEND=${TUNNEL_BACKEND:-userspace}
+TUNNEL_BACKEND=${TUNNEL_BACKEND:-embedded}
+[ "$TUNNEL_BACKEND" = kernel ] && HUB=${HUB:-kernel}
+HUB=${HUB:-wireguard-go}
 CAUSEWAY=${CAUSEWAY:-$topology_root/.build/release/causeway}
 run_as=causeway
 net_prefix=cw$$
@@ -27,7 +30,7 @@ declare -A started=()  # name -> process that we started
 declare -a cleanup_functions=()
 
 topology_packages=(iproute2 iputils-ping nftables tcpdump wireguard-tools procps jq python3 util-linux)
-[ "$TUNNEL_BACKEND" != userspace ] || topology_packages+=(wireguard-go)
+[ "$HUB" != wireguard-go ] || topology_packages+=(wireguard-go)
 
 in_client() { ip netns exec "$C" "$@"; }
 in_gateway() { ip netns exec "$G" "$@"; }
@@ -127,7 +130,7 @@ hub_up() {
     chmod 600 "$work/keys/hub"
     chown root:$run_as "$work/keys/gateway"
     chmod 640 "$work/keys/gateway"
-    if [ "$TUNNEL_BACKEND" = kernel ]; then
+    if [ "$HUB" = kernel ]; then
         ip -n "$H" link add "$hub_interface" type wireguard
     else
         mkdir -p /var/run/wireguard
