@@ -4,14 +4,6 @@
 
 #include "engine_rig.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };
-#elif defined(__has_feature)
-enum { SANITIZED = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) };
-#else
-enum { SANITIZED = 0 };
-#endif
-
 static cw_address hub(void) { return rig_address("10.200.0.1"); }
 
 static void start_gateway(rig_side *gateway, const char *tun, uint32_t workers) {
