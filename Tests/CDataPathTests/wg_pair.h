@@ -9,7 +9,10 @@
 #include "control.h"
 #include "wg_memory.h"
 
-enum { RIG_ENGINES = 3, RIG_BUFFERS = 1024, RIG_PORT = 51820 };
+enum { RIG_ENGINES = 3, RIG_PORT = 51820 };
+#ifndef RIG_BUFFERS
+#define RIG_BUFFERS 1024 // of each engine
+#endif
 
 #define SECONDS(n) ((uint64_t)((n) * 1e9))
 

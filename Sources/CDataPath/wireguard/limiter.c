@@ -23,7 +23,8 @@ typedef struct source {
 
 struct cw_limiter {
     uint8_t key[crypto_shorthash_KEYBYTES]; // who sends cannot choose a chain
-    uint32_t mask;
+    uint32_t mask, capacity;
+    uint32_t used; // of `sources`: what was never needed is never touched
     place free, oldest, newest;
     place *chains;
     source *sources;
@@ -67,6 +68,13 @@ static void forget(cw_limiter *limiter, place p) {
     limiter->free = p;
 }
 
+static place take_free(cw_limiter *limiter) {
+    place p = limiter->free;
+    if (p != 0) limiter->free = at(limiter, p)->next;
+    else if (limiter->used < limiter->capacity) p = ++limiter->used;
+    return p;
+}
+
 // At most two for each call: as many go as come, and a crowd that has gone is let go over the next calls.
 static void forget_old(cw_limiter *limiter, uint64_t now) {
     for (int i = 0; i < 2 && limiter->oldest != 0; i++) {
@@ -88,10 +96,7 @@ cw_limiter *cw_limiter_create(uint32_t capacity) {
         return NULL;
     }
     crypto_shorthash_keygen(limiter->key);
-    for (place p = capacity; p > 0; p--) {
-        at(limiter, p)->next = limiter->free;
-        limiter->free = p;
-    }
+    limiter->capacity = capacity;
     return limiter;
 }
 
@@ -113,10 +118,9 @@ bool cw_limiter_allow(cw_limiter *limiter, const cw_address *address, uint64_t n
         if (!cw_bucket_take(&at(limiter, p)->bucket, 1, now)) return false;
         unlink_age(limiter, p);
     } else {
-        p = limiter->free;
+        p = take_free(limiter);
         if (p == 0) return false;
         source *s = at(limiter, p);
-        limiter->free = s->next;
         *s = (source){.network = network, .family = address->family, .next = *chain};
         s->bucket = cw_bucket_full(CW_LIMITER_RATE, CW_LIMITER_BURST, now);
         (void)cw_bucket_take(&s->bucket, 1, now);
