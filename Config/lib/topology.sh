@@ -186,6 +186,8 @@ config_listen='address = "0.0.0.0"'
 config_top='' config_pptp='' config_ppp='' config_encryption='' config_data_path='' config_users='' config_tunnel=''
 config_authentication='when-connected = "replace"'
 config_ranges='"10.99.1.10-10.99.1.250"'
+# Lines instead of the usual ones.
+config_key='' config_endpoint='' config_standby=''
 socket() { echo "$work/run/control.sock"; }
 
 write_secrets() {
@@ -239,14 +241,15 @@ ranges = [$config_ranges]
 name = "hub"
 interface = "$tunnel_interface"
 backend = "$TUNNEL_BACKEND"
-private-key-file = "$work/keys/gateway"
+${config_key:-private-key-file = \"$work/keys/gateway\"}
 $config_tunnel
 
 [[tunnel.peer]]
 public-key = "$hub_public"
-endpoint = "$hub_address:$hub_port"
+${config_endpoint:-endpoint = \"$hub_address:$hub_port\"}
 allowed-ips = ["0.0.0.0/0"]
-persistent-keepalive = 25
+persistent-keepalive = ${config_keepalive:-25}
+$config_standby
 
 [data-path]
 $config_data_path
