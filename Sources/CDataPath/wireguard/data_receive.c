@@ -15,6 +15,8 @@ typedef struct step {
     uint64_t now;
     cw_wg_sink *sink;
     void *context;
+    uint32_t index; // receiver of the message before, whose keypair is `pair`: most messages follow one of the same session
+    cw_wg_keypair *pair;
 } step;
 
 static void drop(const step *step, cw_wg_drop cause, cw_buffer *buffer) {
@@ -24,34 +26,33 @@ static void drop(const step *step, cw_wg_drop cause, cw_buffer *buffer) {
 
 // ---- After the tag --------------------------------------------------------------------------------------------------
 
-static bool replayed(cw_wg_keypair *pair, uint64_t counter) {
-    pthread_spin_lock(&pair->replay_lock);
-    bool fresh = cw_replay_accept(&pair->replay, counter, CW_WG_REJECT_AFTER_MESSAGES);
-    pthread_spin_unlock(&pair->replay_lock);
-    return !fresh;
-}
+// Messages of one keypair that came in one read.
+typedef struct run {
+    uint32_t first, end;      // in lane->openings
+    uint32_t authentic, data; // how many; data: not keepalives
+    uint64_t bytes;           // of the authentic messages
+} run;
 
 // Stamps for the timers (state.h): whatever was unanswered is answered; data wants a sign from us.
-static void stamp_received(const step *step, cw_wg_peer *peer, bool data) {
+static void stamp_received(const step *step, cw_wg_peer *peer, uint32_t data) {
     if (atomic_load_explicit(&peer->unanswered_since, memory_order_relaxed) != 0)
         atomic_store_explicit(&peer->unanswered_since, 0, memory_order_relaxed);
     if (atomic_load_explicit(&peer->last_traversal, memory_order_relaxed) != step->now)
         atomic_store_explicit(&peer->last_traversal, step->now, memory_order_relaxed);
-    if (!data) return;
-    if (atomic_load_explicit(&peer->unreplied_since, memory_order_relaxed) != 0) {
-        if (!atomic_load_explicit(&peer->more_unreplied, memory_order_relaxed))
-            atomic_store_explicit(&peer->more_unreplied, true, memory_order_relaxed);
-        return;
-    }
+    if (data == 0) return;
+    bool waits = atomic_load_explicit(&peer->unreplied_since, memory_order_relaxed) != 0;
+    if ((waits || data > 1) && !atomic_load_explicit(&peer->more_unreplied, memory_order_relaxed))
+        atomic_store_explicit(&peer->more_unreplied, true, memory_order_relaxed);
+    if (waits) return;
     // As in data_send.c: control and we do not miss each other.
     atomic_store(&peer->unreplied_since, step->now);
     if (!atomic_load(&peer->watched)) cw_wg_ask(step->wg, peer, CW_WG_WANT_TIMERS);
 }
 
-// An authenticated message says where the peer is and that it has our keys.
-static void heard(const step *step, cw_wg_keypair *pair, const cw_wg_arrival *arrival, uint64_t bytes, bool data) {
+// Authenticated messages say where the peer is and that it has our keys.
+static void heard(const step *step, cw_wg_keypair *pair, const cw_wg_arrival *arrival, const run *run) {
     cw_wg_peer *peer = pair->peer;
-    atomic_fetch_add_explicit(&peer->received_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&peer->received_bytes, run->bytes, memory_order_relaxed);
     if (pair == peer->next_pair) cw_wg_wish(step->wg, peer, CW_WG_WANT_CONFIRM);
     if (!cw_wg_same_route(&arrival->from, &peer->endpoint)) {
         pthread_mutex_lock(&peer->leaf);
@@ -64,7 +65,7 @@ static void heard(const step *step, cw_wg_keypair *pair, const cw_wg_arrival *ar
         cw_wg_pair_is_older(pair, step->now, CW_WG_REJECT_AFTER_TIME - CW_WG_KEEPALIVE_TIMEOUT - CW_WG_REKEY_TIMEOUT) &&
         !atomic_load_explicit(&peer->sent_last_minute, memory_order_relaxed) && !atomic_exchange(&peer->sent_last_minute, true))
         cw_wg_ask(step->wg, peer, CW_WG_WANT_HANDSHAKE);
-    stamp_received(step, peer, data);
+    stamp_received(step, peer, run->data);
 }
 
 // The inner packet without its padding; false: it is none. Only what the source check and the trimming need; the rest is for whoever
@@ -107,6 +108,43 @@ static bool decapsulate_ecn(uint8_t *data, uint8_t family, uint8_t outer) {
     return true;
 }
 
+// The run that begins at `first`: forged and repeated messages are dropped, the others marked with their lengths.
+static run verify(const step *step, uint32_t first, uint32_t count) {
+    cw_wg_lane *lane = step->lane;
+    cw_wg_opening *openings = lane->openings;
+    cw_wg_keypair *pair = openings[first].pair;
+    run run = {.first = first, .end = first};
+    // Another worker may have packets of the same session, so the window has a lock; it is taken once for the run.
+    pthread_spin_lock(&pair->replay_lock);
+    for (; run.end < count && openings[run.end].pair == pair && openings[run.end].arrival == openings[first].arrival; run.end++) {
+        cw_wg_opening *one = &openings[run.end];
+        const cw_aead_job *job = &lane->opening[run.end];
+        bool good = job->ok && cw_replay_accept(&pair->replay, job->counter, CW_WG_REJECT_AFTER_MESSAGES);
+        if (!good) {
+            drop(step, job->ok ? CW_WG_DROP_REPLAY : CW_WG_DROP_TAG, one->buffer);
+            one->buffer = NULL;
+            continue;
+        }
+        one->buffer->length = (uint16_t)job->length;
+        run.authentic++;
+        run.data += job->length > 0;
+        run.bytes += one->length;
+    }
+    pthread_spin_unlock(&pair->replay_lock);
+    return run;
+}
+
+// Whether an authentic packet may go in; drops it if not.
+static bool admit(const step *step, const cw_wg_peer *peer, const cw_wg_arrival *arrival, cw_buffer *buffer) {
+    uint8_t family;
+    const uint8_t *source;
+    if (!trim(buffer, &family, &source)) drop(step, CW_WG_DROP_INNER, buffer);
+    else if (cw_allowed_ips_find(peer->identity->allowed, family, source) != peer) drop(step, CW_WG_DROP_ALLOWED_IP, buffer);
+    else if (!decapsulate_ecn(cw_buffer_data(buffer), family, arrival->tos)) drop(step, CW_WG_DROP_ECN, buffer);
+    else return true;
+    return false;
+}
+
 // Opens what was collected and gives the sink what is good.
 static void open_batch(const step *step) {
     cw_wg_lane *lane = step->lane;
@@ -117,37 +155,22 @@ static void open_batch(const step *step) {
 
     size_t delivered = 0;
     uint64_t keepalives = 0, bytes = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const cw_wg_opening *one = &lane->openings[i];
-        const cw_wg_arrival *arrival = &lane->arrivals[one->arrival];
-        cw_buffer *buffer = one->buffer;
-        cw_wg_peer *peer = one->pair->peer;
-        if (!lane->opening[i].ok) {
-            drop(step, CW_WG_DROP_TAG, buffer);
-            continue;
-        }
-        if (replayed(one->pair, lane->opening[i].counter)) {
-            drop(step, CW_WG_DROP_REPLAY, buffer);
-            continue;
-        }
-        buffer->length = (uint16_t)lane->opening[i].length;
-        heard(step, one->pair, arrival, one->length, buffer->length > 0);
-        if (buffer->length == 0) {
-            keepalives++;
-            cw_pool_give(step->pool, buffer);
-            continue;
-        }
-        uint8_t family;
-        const uint8_t *source;
-        if (!trim(buffer, &family, &source)) {
-            drop(step, CW_WG_DROP_INNER, buffer);
-        } else if (cw_allowed_ips_find(peer->identity->allowed, family, source) != peer) {
-            drop(step, CW_WG_DROP_ALLOWED_IP, buffer);
-        } else if (!decapsulate_ecn(cw_buffer_data(buffer), family, arrival->tos)) {
-            drop(step, CW_WG_DROP_ECN, buffer);
-        } else {
-            bytes += buffer->length;
-            lane->incoming[delivered++] = (cw_wg_incoming){peer->identity->handle, peer, buffer};
+    for (run run = {0}; run.end < count;) {
+        run = verify(step, run.end, count);
+        if (run.authentic == 0) continue;
+        cw_wg_keypair *pair = lane->openings[run.first].pair;
+        const cw_wg_arrival *arrival = &lane->arrivals[lane->openings[run.first].arrival];
+        heard(step, pair, arrival, &run);
+        keepalives += run.authentic - run.data;
+        for (uint32_t i = run.first; i < run.end; i++) {
+            cw_buffer *buffer = lane->openings[i].buffer;
+            if (buffer == NULL) continue;
+            if (buffer->length == 0) {
+                cw_pool_give(step->pool, buffer);
+            } else if (admit(step, pair->peer, arrival, buffer)) {
+                bytes += buffer->length;
+                lane->incoming[delivered++] = (cw_wg_incoming){pair->peer->identity->handle, pair->peer, buffer};
+            }
         }
     }
     if (keepalives > 0) cw_wg_tally_add(step->wg, lane->index, CW_WG_TALLY(keepalives_in), keepalives);
@@ -159,10 +182,18 @@ static void open_batch(const step *step) {
 
 // ---- Before the tag -------------------------------------------------------------------------------------------------
 
-static void take_data(const step *step, uint16_t number, const uint8_t *message, uint32_t length) {
+static cw_wg_keypair *find_pair(step *step, uint32_t index) {
+    if (index != step->index) {
+        const cw_wg_index_entry *entry = cw_wg_index_find(step->wg, index);
+        step->index = index;
+        step->pair = entry == NULL ? NULL : entry->pair;
+    }
+    return step->pair;
+}
+
+static void take_data(step *step, uint16_t number, const uint8_t *message, uint32_t length) {
     cw_wg_lane *lane = step->lane;
-    const cw_wg_index_entry *entry = cw_wg_index_find(step->wg, cw_le32(message + 4));
-    cw_wg_keypair *pair = entry == NULL ? NULL : entry->pair;
+    cw_wg_keypair *pair = find_pair(step, cw_le32(message + 4));
     if (pair == NULL || pair->peer->identity->port != step->port) {
         drop(step, CW_WG_DROP_UNKNOWN_INDEX, NULL);
         return;
@@ -195,7 +226,7 @@ static void take_handshake(const step *step, const cw_wg_arrival *arrival, const
     if (!cw_wg_post(step->wg, &letter)) drop(step, CW_WG_DROP_UNDER_LOAD, NULL);
 }
 
-static void take(const step *step, uint16_t number, const uint8_t *message, uint32_t length) {
+static void take(step *step, uint16_t number, const uint8_t *message, uint32_t length) {
     if (length >= CW_WG_DATA_OVERHEAD) {
         switch (cw_le32(message)) { // the three bytes after the type are zero
         case CW_WG_DATA: take_data(step, number, message, length); return;
@@ -223,7 +254,7 @@ void cw_wg_receive(cw_wg *wg, uint32_t worker, uint64_t epoll_data, cw_pool *poo
     // epoll may still speak of a port that was closed before we came in.
     cw_wg_udp *udp = port == 0 || port > CW_WG_MAX_PORTS ? NULL : wg->ports[port].udp;
     if (udp == NULL) return;
-    step step = {wg, lane, port, pool, now, sink, context};
+    step step = {.wg = wg, .lane = lane, .port = port, .pool = pool, .now = now, .sink = sink, .context = context};
     size_t count = udp->operations->receive(udp, &lane->udp, cw_wg_epoll_family(epoll_data), lane->arrivals);
     for (size_t i = 0; i < count; i++) {
         const cw_wg_arrival *arrival = &lane->arrivals[i];

@@ -151,7 +151,8 @@ static bool open_family(cw_wg_udp_sockets *sockets, bool ipv6, uint16_t number, 
 static bool open_families(cw_wg_udp_sockets *sockets, const cw_wg_port_config *config) {
     sockets->udp.number = config->port;
     if (config->ipv4 && !open_family(sockets, false, config->port, config->fwmark)) return false;
-    return !config->ipv6 || open_family(sockets, true, sockets->udp.number, config->fwmark);
+    if (!config->ipv6 || open_family(sockets, true, sockets->udp.number, config->fwmark)) return true;
+    return config->ipv4 && errno == EAFNOSUPPORT; // a kernel without IPv6 has a port all the same
 }
 
 static cw_status attach(cw_wg_udp *udp, uint32_t worker, int epoll_fd, uint64_t data4, uint64_t data6) {
