@@ -121,7 +121,9 @@ enum IdentityFile {
             case "kind": kind = Identity.Kind(rawValue: try json.string())
             case "name": name = try json.string()
             case "privateKey": privateKey = try json.withRawString(WireGuardKey.decode)
-            case "publicKey": publicKey = PublicKey(try json.string())
+            case "publicKey":
+                // Not by PublicKey's own way from text, which takes locked pages for each.
+                publicKey = try json.withRawString(WireGuardKey.decode)?.withUnsafeBytes { PublicKey(bytes: $0) }
             case "addresses":
                 try json.array { json in
                     guard let address = IPAddress(try json.string()) else { throw json.failure("expected an IP address") }

@@ -142,8 +142,13 @@ struct JSONReader {
 
     /// The next byte that is not white space.
     private mutating func peek() -> UInt8? {
-        while position < bytes.count, [0x20, 0x0A, 0x0D, 0x09].contains(bytes[position]) { position += 1 }
-        return position < bytes.count ? bytes[position] : nil
+        while position < bytes.count {
+            switch bytes[position] {
+            case 0x20, 0x0A, 0x0D, 0x09: position += 1
+            case let byte: return byte
+            }
+        }
+        return nil
     }
 
     private mutating func takeIf(_ character: Unicode.Scalar) -> Bool {
