@@ -8,26 +8,6 @@ import Testing
 
 /// The owner of the C core with real sockets and a real TUN, each test in a network namespace of its own: that of its thread.
 @Suite(.enabled(if: getuid() == 0, "namespaces need root"), .timeLimit(.minutes(1))) struct EngineTests {
-    struct Failed: Error { let code: Int32 }
-
-    /// Runs `body` on a new thread in a new network namespace, which ends with it.
-    func apart(_ body: @escaping @Sendable () throws -> Void) async throws {
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            Thread.detachNewThread {
-                continuation.resume(
-                    with: Result {
-                        // unshare(2) is not among the functions that Glibc's module shows to Swift.
-                        typealias Unshare = @convention(c) (CInt) -> CInt
-                        let newNetwork: CInt = 0x4000_0000
-                        guard let symbol = dlsym(nil, "unshare"), unsafeBitCast(symbol, to: Unshare.self)(newNetwork) == 0 else {
-                            throw Failed(code: errno)
-                        }
-                        try body()
-                    })
-            }
-        }
-    }
-
     static func configuration(_ change: (inout EngineConfiguration) -> Void = { _ in }) -> EngineConfiguration {
         var configuration = EngineConfiguration(role: .gateway, interface: "cwt0")
         change(&configuration)

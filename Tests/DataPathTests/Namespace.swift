@@ -1,0 +1,33 @@
+import Foundation
+
+struct Failed: Error { let code: Int32 }
+
+/// Runs `body` on a new thread in a new network namespace, which ends with it.
+func apart(loopback: Bool = false, _ body: @escaping @Sendable () throws -> Void) async throws {
+    try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+        Thread.detachNewThread {
+            continuation.resume(
+                with: Result {
+                    // unshare(2) is not among the functions that Glibc's module shows to Swift.
+                    typealias Unshare = @convention(c) (CInt) -> CInt
+                    let newNetwork: CInt = 0x4000_0000
+                    guard let symbol = dlsym(nil, "unshare"), unsafeBitCast(symbol, to: Unshare.self)(newNetwork) == 0 else {
+                        throw Failed(code: errno)
+                    }
+                    if loopback { try raiseLoopback() }
+                    try body()
+                })
+        }
+    }
+}
+
+private func raiseLoopback() throws {
+    let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+    defer { close(descriptor) }
+    // struct ifreq: the name in 16 bytes, then the flags; 40 bytes in all.
+    var request = [UInt8](repeating: 0, count: 40)
+    request.replaceSubrange(0..<2, with: Array("lo".utf8))
+    request[16] = UInt8(IFF_UP)
+    let setFlags: UInt = 0x8914 // SIOCSIFFLAGS
+    guard ioctl(descriptor, setFlags, &request) == 0 else { throw Failed(code: errno) }
+}
