@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "wg_sessions.h"
@@ -20,6 +21,37 @@ static bool skip(const char *what) {
     if (own_namespace) return false;
     fprintf(stderr, "wg_udp: %s: not tested, that needs a network namespace of our own\n", what);
     return true;
+}
+
+// ---- System calls that fail as the test says ------------------------------------------------------------------------
+
+// The test's own in place of the C library's: what goes out is counted, and refused if that is wanted.
+static struct {
+    unsigned calls;
+    int error;          // of calls that are to fail
+    unsigned succeed;   // so many messages of sendmmsg pass first
+    bool only_segments; // only messages of more than one datagram fail
+} sending;
+
+static bool fails(const struct msghdr *message) {
+    return sending.error != 0 && (!sending.only_segments || message->msg_iovlen > 1);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    sending.calls++;
+    if (!fails(message)) return syscall(SYS_sendmsg, fd, message, flags);
+    errno = sending.error;
+    return -1;
+}
+
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+    sending.calls++;
+    unsigned good = 0;
+    while (good < count && (good < sending.succeed || !fails(&messages[good].msg_hdr))) good++;
+    sending.succeed -= good < sending.succeed ? good : sending.succeed;
+    if (good > 0) return (int)syscall(SYS_sendmmsg, fd, messages, good, flags);
+    errno = sending.error;
+    return -1;
 }
 
 // ---- What the tests stand on ----------------------------------------------------------------------------------------
@@ -312,6 +344,74 @@ static void test_segments_refused(void) {
     end_close(&far);
 }
 
+// A device that cannot do segments at all: everything goes one by one, and that is remembered too.
+static void test_segments_impossible(void) {
+    end near, far;
+    uint16_t lengths[MANY];
+    uint32_t reads;
+    memset(&sending, 0, sizeof sending);
+    end_open(&near, 1, (cw_wg_port_config)BOTH);
+    end_open(&far, 1, (cw_wg_port_config)BOTH);
+    for (uint32_t i = 0; i < MANY; i++) lengths[i] = 96;
+    sending.error = EIO;
+    sending.only_segments = true;
+    CHECK_EQUAL(send_and_receive(&near, &far, 4, lengths, 0, &reads), MANY);
+    CHECK_EQUAL(atomic_load(&((cw_wg_udp_sockets *)near.udp)->single_from), 0);
+    sending.calls = 0;
+    CHECK_EQUAL(send_and_receive(&near, &far, 4, lengths, 0, &reads), MANY);
+    CHECK_EQUAL(sending.calls, 1); // not tried again, but still together
+    memset(&sending, 0, sizeof sending);
+    end_close(&near);
+    end_close(&far);
+}
+
+// No room: what is left of the call is dropped after one attempt, however many messages it would have been; the next call tries again.
+static void test_no_room(void) {
+    static const int errors[] = {EAGAIN, ENOBUFS, ENOMEM};
+    end near, far;
+    end_open(&near, 1, (cw_wg_port_config)BOTH);
+    end_open(&far, 1, (cw_wg_port_config)BOTH);
+    cw_wg_route_to to = to_family(4, cw_wg_udp_number(far.udp));
+    for (size_t e = 0; e < sizeof errors / sizeof *errors; e++) {
+        for (unsigned pass = 0; pass < 4; pass++) {
+            for (uint32_t i = 0; i < MANY; i++)
+                datagrams[i] = (cw_wg_datagram){.to = &to, .data = payload[i], .length = (uint16_t)(100 + i)}; // a message each
+            memset(&sending, 0, sizeof sending);
+            sending.error = errors[e];
+            sending.succeed = 7 * pass;
+            near.udp->operations->send(near.udp, &near.spaces[0], datagrams, MANY);
+            CHECK(sending.calls <= 2);
+            for (uint32_t i = 0; i < MANY; i++) CHECK_EQUAL(datagrams[i].sent, i < 7 * pass);
+        }
+    }
+    memset(&sending, 0, sizeof sending);
+    while (!is_empty(&far, 0, 4)) {}
+    near.udp->operations->send(near.udp, &near.spaces[0], datagrams, MANY);
+    for (uint32_t i = 0; i < MANY; i++) CHECK(datagrams[i].sent);
+    end_close(&near);
+    end_close(&far);
+}
+
+// An error that is about one message holds nothing else up, and is not tried again.
+static void test_one_message_refused(void) {
+    end near, far;
+    end_open(&near, 1, (cw_wg_port_config)BOTH);
+    end_open(&far, 1, (cw_wg_port_config)BOTH);
+    cw_wg_route_to to = to_family(4, cw_wg_udp_number(far.udp));
+    for (uint32_t i = 0; i < 10; i++) datagrams[i] = (cw_wg_datagram){.to = &to, .data = payload[i], .length = 96};
+    memset(&sending, 0, sizeof sending);
+    sending.error = EPERM; // a packet filter, say
+    near.udp->operations->send(near.udp, &near.spaces[0], datagrams, 10);
+    CHECK_EQUAL(sending.calls, 1);
+    for (uint32_t i = 0; i < 10; i++) CHECK(!datagrams[i].sent && !datagrams[i].forget_source);
+    memset(&sending, 0, sizeof sending);
+    near.udp->operations->send(near.udp, &near.spaces[0], datagrams, 10);
+    CHECK_EQUAL(sending.calls, 1); // nothing was remembered: one message again
+    CHECK(datagrams[9].sent);
+    end_close(&near);
+    end_close(&far);
+}
+
 // Several destinations and marks in one call: each in its own order, nothing lost, and runs where they are possible.
 static void test_many_destinations(void) {
     enum { FARS = 12 };
@@ -419,11 +519,19 @@ static void test_no_way_there(void) {
     cw_wg_route_to nowhere = to4("198.51.100.1", 9), nowhere6 = to6("2001:db8::9", 9), there = to_family(4, cw_wg_udp_number(far.udp));
     const cw_wg_route_to *ways[] = {&nowhere, &there, &nowhere6};
     for (uint32_t i = 0; i < 30; i++) datagrams[i] = (cw_wg_datagram){.to = ways[i % 3], .data = payload[i], .length = 96};
+    memset(&sending, 0, sizeof sending);
     near.udp->operations->send(near.udp, &near.spaces[0], datagrams, 30);
     for (uint32_t i = 0; i < 30; i++) {
         CHECK_EQUAL(datagrams[i].sent, i % 3 == 1);
         CHECK(!datagrams[i].forget_source);
     }
+    CHECK(sending.calls <= 4); // not one for each packet that has no way
+    inet_pton(AF_INET, "127.0.0.1", &nowhere.from.v4); // it may be the local address: one more attempt, not one for each
+    for (uint32_t i = 0; i < 30; i++) datagrams[i] = (cw_wg_datagram){.to = &nowhere, .data = payload[i], .length = 96};
+    memset(&sending, 0, sizeof sending);
+    near.udp->operations->send(near.udp, &near.spaces[0], datagrams, 30);
+    CHECK(sending.calls <= 3);
+    for (uint32_t i = 0; i < 30; i++) CHECK(!datagrams[i].sent);
     cw_wg_arrival arrivals[CW_WG_RECEIVE];
     CHECK(receive(&far, 0, 4, arrivals) > 0); // the others are not held up
     end_close(&near);
@@ -560,6 +668,9 @@ int main(void) {
     RUN(steering);
     RUN(segments);
     RUN(segments_refused);
+    RUN(segments_impossible);
+    RUN(no_room);
+    RUN(one_message_refused);
     RUN(many_destinations);
     RUN(local_address);
     RUN(local_address_gone);

@@ -125,17 +125,22 @@ static bool send_single(const sender *sender, struct iovec *vector, cw_wg_datagr
     }
 }
 
-// What was refused as one message: datagram by datagram. False: there is no room for more.
+// The kernel does not like the message as it is: segments longer than the path's MTU, or a device that cannot do them.
+static bool blames_segments(int error) { return error == EINVAL || error == EMSGSIZE || error == EIO; }
+
+// What was refused as one message: datagram by datagram, if that may help. False: there is no room for more.
 static bool send_apart(const sender *sender, uint32_t first, uint32_t end, int error) {
     cw_wg_udp_outbox *box = sender->box;
-    bool forgot = false, segmented = end - first > 1;
+    bool segmented = end - first > 1, source = has_source(sender->datagrams[box->order[first]].to);
+    if (!(segmented && blames_segments(error)) && !(source && blames_source(error))) return true;
     for (uint32_t i = first; i < end; i++) {
         cw_wg_datagram *datagram = &sender->datagrams[box->order[i]];
         if (!send_single(sender, &box->vectors[i], datagram)) return false;
-        forgot = forgot || datagram->forget_source || !datagram->sent;
+        // All go to the same place, so the others would not go either. If another source was the cure, then it was not the segments.
+        if (!datagram->sent) return true;
+        segmented = segmented && !datagram->forget_source;
     }
-    // One by one they went, so it was the segments: longer than the path's MTU, or a device that cannot do it.
-    if (segmented && !forgot)
+    if (segmented && blames_segments(error))
         segments_refused(sender->sockets, error == EIO ? 0 : sender->datagrams[box->order[first]].length);
     return true;
 }
