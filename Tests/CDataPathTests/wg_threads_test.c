@@ -101,9 +101,10 @@ static void renew(uint32_t number) {
     cw_wg_peer *peer = rig_peer_of(&r, number, 1 - number);
     if (peer != NULL) {
         peer->last_handshake_sent = 0;
-        cw_wg_ask(wg, peer, CW_WG_WANT_HANDSHAKE);
+        cw_wg_handshake_want(wg, peer, false);
     }
     pthread_mutex_unlock(&wg->lock);
+    cw_wg_nudge(wg);
 }
 
 static void *administer(void *argument) {

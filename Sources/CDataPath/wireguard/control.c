@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "data.h"
 
 enum { CW_WG_STEP = 64 }; // of each kind of work in one step
 
@@ -114,6 +115,14 @@ static cw_wg_peer *take_wish(cw_wg *wg, uint32_t *wishes) {
     return peer;
 }
 
+// A wish may be older than the keys that it asks for: an answer can overtake the confirmation of the keys that it answers under.
+static bool needs_handshake(const cw_wg *wg, const cw_wg_peer *peer) {
+    const cw_wg_keypair *pair = peer->current;
+    if (!cw_wg_pair_may_send(pair, wg->clock.now)) return true;
+    if (atomic_load_explicit(&pair->sent, memory_order_relaxed) >= CW_WG_REKEY_AFTER_MESSAGES) return true;
+    return pair->initiator && cw_wg_pair_is_older(pair, wg->clock.now, CW_WG_REKEY_AFTER_TIME);
+}
+
 static void grant(cw_wg *wg, cw_wg_peer *peer, uint32_t wishes) {
     if (!peer->identity->up) return;
     if (wishes & CW_WG_WANT_ENDPOINT) {
@@ -126,7 +135,7 @@ static void grant(cw_wg *wg, cw_wg_peer *peer, uint32_t wishes) {
         cw_wg_handshake_complete(wg, peer);
         cw_wg_send_staged(wg, peer, wg->clock.now, false);
     }
-    if (wishes & CW_WG_WANT_HANDSHAKE) cw_wg_handshake_want(wg, peer, false);
+    if (wishes & CW_WG_WANT_HANDSHAKE && needs_handshake(wg, peer)) cw_wg_handshake_want(wg, peer, false);
     if (wishes & CW_WG_WANT_KEEPALIVE) {
         atomic_store_explicit(&peer->last_traversal, wg->clock.now, memory_order_relaxed);
         cw_wg_keepalive(wg, peer);
