@@ -6,12 +6,14 @@
 #include <stdatomic.h>
 
 #include "tun_offload.h"
-#include "wireguard/datapath.h"
 #include "token_bucket.h"
+#include "wireguard/datapath.h"
+#include "wireguard/wire.h"
 
 enum { // limits of ours
     CW_DEVICE_BUFFERS = 2048,       // of one worker; memory follows the load
     CW_DEVICE_PACKETS = CW_MAX_BATCH, // that one step takes from the TUN, give or take a super-packet's
+    CW_DEVICE_LONGEST = CW_BUFFER_DATA - CW_WG_PADDING, // inner packet; padded it fits the other end's buffer whatever MTU it is padded for
 };
 
 typedef struct cw_device_worker {

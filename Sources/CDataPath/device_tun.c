@@ -158,7 +158,7 @@ static void answer(outward *out, uint8_t *packet, size_t length, cw_icmp_error e
     if (worker->device->config.icmp_rate == 0 || !cw_ip_parse(packet, length, &ip)) return;
     cw_buffer *buffer = cw_pool_take(&worker->pool);
     if (buffer == NULL) return;
-    buffer->length = (uint16_t)cw_icmp_build(cw_buffer_data(buffer), &ip, error, CW_BUFFER_DATA, &none);
+    buffer->length = (uint16_t)cw_icmp_build(cw_buffer_data(buffer), &ip, error, CW_DEVICE_LONGEST, &none);
     if (buffer->length > 0 && cw_bucket_take(&worker->icmp_bucket, 1, out->now)) {
         uint8_t *frame = cw_buffer_data(buffer) - CW_TUN_HEADER;
         memset(frame, 0, CW_TUN_HEADER);
@@ -166,6 +166,18 @@ static void answer(outward *out, uint8_t *packet, size_t length, cw_icmp_error e
         if (write_vectors(worker, &vector, 1)) worker->live.icmp_sent++;
     }
     cw_pool_give(&worker->pool, buffer);
+}
+
+// Buffers hold packets of 2 KiB, in which the engine also takes what arrives. Where the TUN's MTU is greater (wg-quick takes it from the
+// card's), the other end must not send such segments: it would never learn what becomes of them.
+static void limit_segments(cw_buffer *buffer) {
+    enum { tcp_flags = 13, tcp_syn = 2 };
+    uint8_t *packet = cw_buffer_data(buffer);
+    bool four = packet[0] >> 4 == 4;
+    uint32_t header = four ? (packet[0] & 15u) * 4 : CW_IPV6_HEADER;
+    if (packet[four ? 9 : 6] != CW_IPPROTO_TCP || buffer->length <= header + tcp_flags) return;
+    cw_ip ip;
+    if ((packet[header + tcp_flags] & tcp_syn) != 0 && cw_ip_parse(packet, buffer->length, &ip)) cw_ip_clamp_mss(&ip, CW_DEVICE_LONGEST);
 }
 
 static void send_packet(outward *out, cw_buffer *buffer) {
@@ -176,6 +188,7 @@ static void send_packet(outward *out, cw_buffer *buffer) {
     worker->live.read_packets++;
     out->packets++;
     if (peer != NULL && cw_wg_has_endpoint(peer)) {
+        limit_segments(buffer);
         cw_wg_queue(wg, worker->index, peer, buffer, &worker->pool, out->now);
         return;
     }
@@ -196,7 +209,7 @@ static void send_fragments(outward *out, cw_split *split) {
         return;
     }
     cw_fragmenter fragmenter;
-    cw_fragment_begin(&fragmenter, &ip, CW_BUFFER_DATA);
+    cw_fragment_begin(&fragmenter, &ip, CW_DEVICE_LONGEST);
     for (cw_buffer *buffer; (buffer = cw_pool_take(&worker->pool)) != NULL; send_packet(out, buffer)) {
         buffer->length = (uint16_t)cw_fragment_next(&fragmenter, cw_buffer_data(buffer));
         if (buffer->length != 0) continue;
@@ -208,7 +221,7 @@ static void send_fragments(outward *out, cw_split *split) {
 
 static void send_segments(outward *out, cw_split *split) {
     cw_device_worker *worker = out->worker;
-    if (cw_split_longest(split) > CW_BUFFER_DATA) {
+    if (cw_split_longest(split) > CW_DEVICE_LONGEST) {
         send_fragments(out, split);
         return;
     }
@@ -235,7 +248,7 @@ static void send_segments(outward *out, cw_split *split) {
 static void send_read(outward *out, const struct virtio_net_hdr *header, cw_buffer *buffer, size_t length) {
     cw_device_worker *worker = out->worker;
     cw_split split;
-    bool whole = length <= CW_BUFFER_DATA && header->gso_type == VIRTIO_NET_HDR_GSO_NONE;
+    bool whole = length <= CW_DEVICE_LONGEST && header->gso_type == VIRTIO_NET_HDR_GSO_NONE;
     uint8_t *packet = whole ? cw_buffer_data(buffer) : worker->space;
     if (!whole) memcpy(packet, cw_buffer_data(buffer), length < CW_BUFFER_DATA ? length : CW_BUFFER_DATA);
     bool valid = cw_split_begin(&split, header, packet, length);

@@ -313,6 +313,26 @@ static void test_udp(void) {
     end_side(&b);
 }
 
+// An MTU beyond a buffer, as wg-quick sets it on a card with jumbo frames: TCP finds a way, each way.
+static void test_jumbo(void) {
+    side a, b;
+    make_pair(&a, &b, 1, false);
+    enter(a.namespace);
+    CHECK(set_mtu("inner", 8920));
+    enter(b.namespace);
+    CHECK(set_mtu("inner", 8920));
+    enter(outside);
+    for (unsigned family = 4; family <= 6; family += 2) {
+        transfer(&a, &b, 2, (uint8_t)family, 4 << 20);
+        transfer(&b, &a, 1, (uint8_t)family, 4 << 20);
+    }
+    cw_wg_counters counters;
+    cw_wg_counters_read(cw_device_wireguard(b.device), &counters);
+    CHECK_EQUAL(counters.drops[CW_WG_DROP_OVERFLOW], 0);
+    end_side(&a);
+    end_side(&b);
+}
+
 // While an interface is down its packets are lost and counted; up again it goes on, also after the workers were stopped meanwhile.
 static void test_down_and_up(void) {
     side a, b;
@@ -393,6 +413,7 @@ int main(void) {
     RUN(tcp);
     RUN(tcp_over_an_adopted_tun);
     RUN(udp);
+    RUN(jumbo);
     RUN(down_and_up);
     RUN(deleted_interface);
     RUN(no_peer);

@@ -494,7 +494,8 @@ void cw_wg_public_key(uint8_t private_key[CW_WG_KEY_SIZE], uint8_t public_key[CW
 // ---- Device ---------------------------------------------------------------------------------------------------------
 //
 // WireGuard alone over a TUN: what the TUN's queues bring leaves through the peers of one identity, and what arrives for that
-// identity goes into the TUN. A queue for each worker.
+// identity goes into the TUN. A queue for each worker. Inner packets are at most 2,032 bytes long: on a TUN with a greater MTU TCP is
+// made to keep to that, and other senders are told by ICMP.
 
 typedef struct cw_device cw_device;
 
