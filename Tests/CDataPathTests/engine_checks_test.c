@@ -435,19 +435,6 @@ static void test_rebinding(void) {
     stop();
 }
 
-static rig_packet udp6(cw_address source, cw_address destination, size_t length) {
-    rig_packet packet = {.length = length};
-    uint8_t *p = packet.data;
-    p[0] = 0x60;
-    cw_put16(p + 4, (uint16_t)(length - 40));
-    p[6] = 17;
-    p[7] = 64;
-    memcpy(p + 8, source.bytes, 16);
-    memcpy(p + 24, destination.bytes, 16);
-    for (size_t i = 48; i < length; i++) p[i] = (uint8_t)(i * 11);
-    return packet;
-}
-
 static void test_ipv6_inside(void) {
     start(false, false);
     cw_address own = rig_address("fd00:9::1"), far = rig_address("2001:db8::7");
@@ -459,27 +446,27 @@ static void test_ipv6_inside(void) {
     rig_settle(&gateway);
     rig_settle(&client);
     rig_sleep(20);
-    rig_packet packet = udp6(own, far, 1300), got = {0};
+    rig_packet packet = rig_udp6(own, far, 1300), got = {0};
     rig_send(&client, &packet);
     rig_expect(&gateway, &packet);
-    packet = udp6(far, own, 1300);
+    packet = rig_udp6(far, own, 1300);
     rig_send(&gateway, &packet);
     rig_expect(&client, &packet);
-    packet = udp6(own, rig_address("ff02::1"), 100);
+    packet = rig_udp6(own, rig_address("ff02::1"), 100);
     rig_send(&client, &packet);
-    packet = udp6(own, rig_address("::ffff:10.0.0.1"), 100);
+    packet = rig_udp6(own, rig_address("::ffff:10.0.0.1"), 100);
     rig_send(&client, &packet);
     CHECK(rig_await(&gateway, alice.handle, DROPS(CW_DROP_IP_LOCAL), 2));
     // Too big both ways. Our end has no IPv6 address, so the destination speaks for us.
     rig_tunnel(&gateway, true, 1280);
     rig_settle(&gateway);
     rig_sleep(20);
-    packet = udp6(own, far, 1300);
+    packet = rig_udp6(own, far, 1300);
     rig_send(&client, &packet);
     CHECK(rig_receive(&client, &got, RIG_PATIENCE));
     CHECK(got.length == 1280 && got.data[6] == CW_IPPROTO_ICMPV6 && got.data[40] == 2 && cw_get32(got.data + 44) == 1280);
     CHECK(memcmp(got.data + 8, far.bytes, 16) == 0 && memcmp(got.data + 24, own.bytes, 16) == 0);
-    packet = udp6(far, own, 1401);
+    packet = rig_udp6(far, own, 1401);
     rig_send(&gateway, &packet);
     CHECK(rig_receive(&gateway, &got, RIG_PATIENCE));
     CHECK(got.length == 1280 && got.data[40] == 2 && cw_get32(got.data + 44) == 1400);

@@ -238,6 +238,19 @@ static inline rig_packet rig_udp(cw_address source, cw_address destination, size
     return packet;
 }
 
+static inline rig_packet rig_udp6(cw_address source, cw_address destination, size_t length) {
+    rig_packet packet = {.length = length};
+    uint8_t *p = packet.data;
+    p[0] = 0x60;
+    cw_put16(p + 4, (uint16_t)(length - 40));
+    p[6] = 17;
+    p[7] = 64;
+    memcpy(p + 8, source.bytes, 16);
+    memcpy(p + 24, destination.bytes, 16);
+    for (size_t i = 48; i < length; i++) p[i] = (uint8_t)(i * 11);
+    return packet;
+}
+
 static inline void rig_send(rig_side *side, const rig_packet *packet) {
     struct sockaddr_ll to = {
         .sll_family = AF_PACKET,

@@ -219,6 +219,10 @@ static inline cw_status wg_peer(cw_wg *wg, uint32_t identity, const uint8_t *pub
 
 // The packet as it leaves after one hop.
 static inline rig_packet rig_hop(rig_packet packet) {
+    if (packet.data[0] >> 4 == 6) {
+        packet.data[7]--;
+        return packet;
+    }
     packet.data[8]--;
     cw_put16(packet.data + 10, 0);
     cw_put16(packet.data + 10, cw_checksum(cw_sum(0, packet.data, 20)));

@@ -331,6 +331,42 @@ static void test_router(void) {
     stop();
 }
 
+static void test_ipv6_inside(void) {
+    start(2, NULL);
+    connect_sessions(2, false);
+    cw_address own = rig_address("fd00:9::1"), far = rig_address("2001:db8::7");
+    cw_command bind = rig_bind_command(&sessions[0]);
+    bind.bind.prefix_count = 2;
+    bind.bind.prefixes[1] = rig_prefix("fd00:9::", 64);
+    rig_submit(&client, &bind);
+    bind.bind.identity = identities[0];
+    rig_submit(&gateway, &bind);
+    settle();
+    rig_packet packet = rig_udp6(own, far, 1300), hopped = rig_hop(packet), got = {0};
+    rig_send(&client, &packet); // the hub's allowed IPs are of IPv4 only
+    CHECK(rig_receive(&client, &got, RIG_PATIENCE));
+    CHECK(got.length == 1280 && got.data[6] == CW_IPPROTO_ICMPV6 && got.data[40] == 1 && got.data[41] == 3);
+    CHECK(memcmp(got.data + 8, far.bytes, 16) == 0 && memcmp(got.data + 24, own.bytes, 16) == 0);
+    CHECK(rig_await(&gateway, sessions[0].handle, DROPS(CW_DROP_NO_PEER), 1));
+    uint8_t private_key[CW_WG_KEY_SIZE], public_key[CW_WG_KEY_SIZE];
+    cw_prefix all = rig_prefix("::", 0);
+    end_key(private_key, public_key, 1);
+    CHECK_EQUAL(wg_peer(wireguard, identities[0], hub.public_key, 0, &all, 1), CW_OK);
+    CHECK_EQUAL(wg_peer(hub.wg, hub.identity, public_key, 0, &bind.bind.prefixes[1], 1), CW_OK);
+    rig_send(&client, &packet);
+    end_expect(&hub, &hopped);
+    packet = rig_udp6(far, own, 1300);
+    hopped = rig_hop(packet);
+    end_send(&hub, &packet);
+    rig_expect(&client, &hopped);
+    packet.data[7] = 1;
+    end_send(&hub, &packet);
+    CHECK(end_receive(&hub, &got, RIG_PATIENCE));
+    CHECK(got.length == 1280 && got.data[40] == 3 && got.data[41] == 0 && memcmp(got.data + 8, own.bytes, 16) == 0);
+    rig_expect_nothing(&client);
+    stop();
+}
+
 // ---- Under load -------------------------------------------------------------------------------------------------------
 
 static _Atomic bool loading;
@@ -514,6 +550,7 @@ int main(void) {
     RUN(wrong_uplink);
     RUN(fails_closed);
     RUN(router);
+    RUN(ipv6_inside);
     RUN(changes_under_load);
     RUN(users_meet);
     RUN(import);

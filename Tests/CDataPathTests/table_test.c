@@ -80,6 +80,40 @@ static void test_every_call_id(void) {
     cw_table_destroy(&table);
 }
 
+// Sessions without a call ID go where the fewest are, and may leave no room for call IDs of a worker.
+static void test_native_sessions(void) {
+    enum { capacity = 60000, workers = 4, slots = 16384 };
+    cw_table table;
+    cw_record *record = NULL;
+    CHECK(cw_table_create(&table, capacity, workers));
+    CHECK_EQUAL(table.slots, slots);
+    uint64_t handle = 0;
+    for (uint32_t call = 0; call < 4 * 10; call += 4) CHECK_EQUAL(cw_table_add(&table, ++handle, (uint16_t)call, &record), CW_OK);
+    for (unsigned i = 0; i < 33; i++) { // worker 0 has ten: the others first
+        CHECK_EQUAL(cw_table_add_native(&table, ++handle, 7, &record), CW_OK);
+        CHECK_EQUAL(record->worker, i < 30 ? 1 + i % 3 : i - 30);
+        CHECK(record->access == 7 && record->prefix_count == 0 && cw_table_find(&table, handle) == record);
+    }
+    CHECK_EQUAL(cw_table_add_native(&table, handle, 7, &record), CW_INVALID);
+    CHECK_EQUAL(cw_table_add(&table, handle, 999, &record), CW_INVALID);
+    // One that closes takes no call ID with it.
+    cw_table_remove(&table, cw_table_find(&table, handle));
+    CHECK_EQUAL(cw_table_add(&table, handle, 0, &record), CW_INVALID);
+    while (table.count < 56000) CHECK_EQUAL(cw_table_add_native(&table, ++handle, 7, &record), CW_OK);
+    uint32_t added = 0;
+    for (uint32_t call = 1; call < 65536; call += 4) { // as many as there are slots of this worker
+        cw_status status = cw_table_add(&table, ++handle, (uint16_t)call, &record);
+        CHECK_EQUAL(status, added < slots - 56000 / 4 ? CW_OK : CW_FULL);
+        if (status != CW_OK) break;
+        CHECK(record->access == 0 && record->slot < slots);
+        added++;
+    }
+    CHECK_EQUAL(added, slots - 56000 / 4);
+    while (table.count < capacity) CHECK_EQUAL(cw_table_add_native(&table, ++handle, 7, &record), CW_OK);
+    CHECK_EQUAL(cw_table_add_native(&table, ++handle, 7, &record), CW_FULL);
+    cw_table_destroy(&table);
+}
+
 static void test_timers(void) {
     enum { slots = 300 };
     static uint64_t due[slots]; // 0: not armed
@@ -144,6 +178,7 @@ static void test_bucket(void) {
 int main(void) {
     RUN(random_sessions);
     RUN(every_call_id);
+    RUN(native_sessions);
     RUN(timers);
     RUN(bucket);
     FINISH();

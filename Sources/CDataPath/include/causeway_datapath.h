@@ -215,7 +215,9 @@ typedef struct cw_bind {
     cw_address gateway_address; // our end of the link; the source of ICMP errors that we make
     uint32_t tunnel;            // index, 0...255
     uint16_t mtu;               // inner packets towards the client are at most this long
-    uint16_t prefix_count;      // 1...CW_MAX_PREFIXES; the first is the session's own address
+    // 1...CW_MAX_PREFIXES; the first is the session's own address. A prefix that another session has leads here from now on: nothing for it
+    // reaches the other any more, which loses its claim for good and should be unbound first.
+    uint16_t prefix_count;
     // Where the session's packets leave, and the only place from which packets for its prefixes are taken: a WireGuard identity, or 0
     // for the TUN. An identity that does not exist (any more) carries nothing.
     uint32_t identity;
