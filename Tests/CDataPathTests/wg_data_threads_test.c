@@ -153,6 +153,69 @@ static void test_nonces_are_unique(void) {
     sessions_close(&s);
 }
 
+// ---- The counter alone ----------------------------------------------------------------------------------------------
+
+// Nothing between the two workers but the counter: they send packet by packet into nowhere, so that they meet at it all the time.
+// So many that a counter read and written in two steps is caught every time, also on a busy machine; the thread sanitizer needs fewer.
+#ifdef __SANITIZE_THREAD__
+enum { SINGLES = 200000 };
+#else
+enum { SINGLES = 1000000 };
+#endif
+static _Atomic uint64_t taken[WORKERS * SINGLES / 64 + 1];
+static _Atomic uint32_t taken_twice;
+
+static void take_counters(cw_wg_udp *udp, cw_wg_udp_space *space, cw_wg_datagram *datagrams, size_t count) {
+    (void)udp, (void)space;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t counter = cw_le64(datagrams[i].data + 8), bit = UINT64_C(1) << counter % 64;
+        if (counter >= WORKERS * SINGLES || (atomic_fetch_or(&taken[counter / 64], bit) & bit) != 0) atomic_fetch_add(&taken_twice, 1);
+        datagrams[i].sent = true;
+        datagrams[i].forget_source = false;
+    }
+}
+
+static void *send_singles(void *argument) {
+    worker *one = argument;
+    side *near = &one->s->sides[0];
+    atomic_fetch_sub(&running, 1);
+    while (atomic_load(&running) > 0) {} // begin together
+    for (uint32_t i = 0; i < SINGLES; i++) {
+        cw_buffer *buffer = cw_pool_take(&one->pool);
+        make_inner(cw_buffer_data(buffer), 4, 0, 0, 20, 0, 0);
+        buffer->length = 20;
+        cw_wg_enter(near->wg, one->number);
+        cw_wg_queue(near->wg, one->number, near->peers[0], buffer, &one->pool, one->s->now);
+        cw_wg_flush(near->wg, one->number, &one->pool, one->s->now);
+        cw_wg_leave(near->wg, one->number);
+    }
+    return NULL;
+}
+
+static void test_counters_under_contention(void) {
+    static sessions s;
+    static worker senders[WORKERS];
+    pthread_t threads[WORKERS];
+    sessions_open(&s, 1, WORKERS, 8, 4);
+    install(&s, 0, s.now);
+    cw_wg_udp *udp = s.sides[0].wg->ports[s.sides[0].port].udp;
+    const cw_wg_udp_operations *usual = udp->operations;
+    cw_wg_udp_operations nowhere = *usual;
+    nowhere.send = take_counters;
+    udp->operations = &nowhere;
+    atomic_store(&running, WORKERS);
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        worker_init(&senders[i], &s, i);
+        CHECK_EQUAL(pthread_create(&threads[i], NULL, send_singles, &senders[i]), 0);
+    }
+    for (uint32_t i = 0; i < WORKERS; i++) pthread_join(threads[i], NULL);
+    udp->operations = usual;
+    CHECK_EQUAL(taken_twice, 0);
+    CHECK_EQUAL(atomic_load(&s.sides[0].peers[0]->current->sent), WORKERS * SINGLES);
+    CHECK_EQUAL(counters_of(&s.sides[0]).packets_out, WORKERS * SINGLES);
+    sessions_close(&s);
+}
+
 // ---- Indices and keypairs -------------------------------------------------------------------------------------------
 
 static void test_indices(void) {
@@ -220,6 +283,7 @@ static void test_keypairs(void) {
 int main(void) {
     if (sodium_init() < 0) return 1;
     RUN(nonces_are_unique);
+    RUN(counters_under_contention);
     RUN(indices);
     RUN(keypairs);
     FINISH();
