@@ -38,8 +38,10 @@ struct HubConfig: AsyncParsableCommand {
               causeway hub config --merge now.conf | ssh hub "sudo wg syncconf wg0 /dev/stdin"
 
             EXIT STATUS
-              0  done; with --diff: the hub is right    1  with --diff: the hub differs
-              64  the command line is wrong    69  keys or identities cannot be read    78  the configuration is wrong
+              0   done; with --diff: the hub is right
+              1   with --diff: the hub differs
+              69  identities, or a configuration of the hub, cannot be read
+              78  the configuration is wrong
             """)
 
     @OptionGroup var file: ConfigurationOption
@@ -210,7 +212,9 @@ struct HubProvision: AsyncParsableCommand {
             retired. For hubs that shall know everybody before the gateway runs.
 
             EXIT STATUS
-              0  done    69  the state directory cannot be used, or a pool has too few addresses    78  the configuration is wrong
+              0   done
+              69  the state directory cannot be used, or a pool has too few addresses
+              78  the configuration is wrong
             """)
 
     @OptionGroup var file: ConfigurationOption

@@ -10,8 +10,12 @@ import Testing
     static let columns = 100
     static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Help")
 
-    static let commands: [(name: String, type: any ParsableCommand.Type)] =
-        [("causeway", Causeway.self)] + Causeway.configuration.subcommands.map { ($0._commandName, $0) }
+    static let commands: [(name: String, type: any ParsableCommand.Type)] = [("causeway", Causeway.self)] + below(Causeway.self, "")
+
+    /// `hub`, `hub-config`, ...
+    private static func below(_ command: any ParsableCommand.Type, _ path: String) -> [(name: String, type: any ParsableCommand.Type)] {
+        command.configuration.subcommands.flatMap { [(path + $0._commandName, $0)] + below($0, path + $0._commandName + "-") }
+    }
 
     @Test func everyHelpTextIsAsReviewed() throws {
         for (name, type) in Self.commands {
