@@ -177,6 +177,7 @@ static void test_port_change_keeps_sessions(void) {
     uint32_t port;
     CHECK_EQUAL(cw_wg_port_open(r.engines[0].wg, &(cw_wg_port_config){.port = 4000, .ipv4 = true}, &port), CW_OK);
     CHECK_EQUAL(cw_wg_identity_set_port(r.engines[0].wg, r.engines[0].identity, port), CW_OK);
+    CHECK_EQUAL(rig_peer_of(&r, 0, 1)->endpoint.from.v4.s_addr, 0); // it may not be an address of the new port
     CHECK_EQUAL(cw_wg_port_close(r.engines[0].wg, r.engines[0].port), CW_OK);
     CHECK(rig_ping(&r, 0, 1)); // from the new port, which the other side learns
     CHECK(rig_ping(&r, 1, 0));

@@ -6,6 +6,19 @@ static void receive_all(rig *r, uint32_t number) {
     memory_pump(engine->wg, &engine->host, &engine->pool, r->clock.now, rig_sink, engine);
 }
 
+// Whatever there is already, and without the patience of our own pacing.
+static void begin_handshake(rig *r, uint32_t from, uint32_t to) {
+    cw_wg *wg = r->engines[from].wg;
+    cw_wg_peer *peer = rig_peer_of(r, from, to);
+    pthread_mutex_lock(&wg->lock);
+    cw_wg_pacing_leave(wg, peer, CW_WG_NOT_COMPLETED);
+    cw_wg_pacing_destroy(wg);
+    peer->last_handshake_sent = 0;
+    cw_wg_handshake_want(wg, peer, false);
+    pthread_mutex_unlock(&wg->lock);
+    rig_settle(r);
+}
+
 // ---- Sessions --------------------------------------------------------------------------------------------------------
 
 static void test_first_packet_brings_up_a_session(void) {
@@ -69,6 +82,28 @@ static void test_responder_waits_for_the_first_data(void) {
     rig_close(&r);
 }
 
+// A worker answers before control has made the keys of the question its own.
+static void test_answer_that_overtakes_the_confirmation_starts_no_handshake(void) {
+    static rig r;
+    rig_open(&r, 2, NULL);
+    rig_peer(&r, 0, 1, 4, 0, NULL);
+    rig_peer(&r, 1, 0, 4, 0, NULL);
+    r.lose = 1 << CW_WG_DATA;
+    rig_send(&r, 0, 1, 100);
+    rig_settle(&r);
+    r.lose = 0;
+    rig_send(&r, 0, 1, 100);
+    receive_all(&r, 1);
+    CHECK(rig_peer_of(&r, 1, 0)->current == NULL);
+    rig_send(&r, 1, 0, 100); // staged, with a wish for a handshake
+    rig_settle(&r);
+    CHECK_EQUAL(r.engines[0].packets, 1);
+    rig_pass(&r, 12 * CW_WG_SECOND);
+    CHECK_EQUAL(rig_counters(&r, 1).initiations_out, 0);
+    CHECK_EQUAL(rig_counters(&r, 0).handshakes, 1);
+    rig_close(&r);
+}
+
 static void test_previous_keys_still_open(void) {
     static rig r;
     rig_open_pair(&r, 0);
@@ -102,6 +137,47 @@ static void test_unconfirmed_session_is_replaced_and_does_not_become_current(voi
     CHECK(peer->next_pair->local_index != first);
     CHECK(cw_wg_index_find(r.engines[1].wg, first) == NULL);
     CHECK(peer->current == NULL);
+    rig_close(&r);
+}
+
+static void test_third_session_ends_the_first(void) {
+    static rig r;
+    rig_open_pair(&r, 0);
+    uint32_t first[2] = {rig_peer_of(&r, 0, 1)->current->local_index, rig_peer_of(&r, 1, 0)->current->local_index};
+    for (int session = 2; session <= 3; session++) {
+        rig_pass(&r, SECONDS(121));
+        CHECK(rig_ping(&r, 0, 1));
+        CHECK(rig_ping(&r, 0, 1));
+        for (uint32_t i = 0; i < 2; i++) CHECK((cw_wg_index_find(r.engines[i].wg, first[i]) != NULL) == (session == 2));
+    }
+    CHECK_EQUAL(rig_counters(&r, 0).handshakes, 3);
+    rig_close(&r);
+}
+
+static bool lose_data_of_second(rig *r, uint32_t sender, memory_datagram *datagram) {
+    (void)r;
+    return !(sender == 1 && datagram->bytes[0] == CW_WG_DATA);
+}
+
+static void test_unconfirmed_session_becomes_previous_when_ours_completes(void) {
+    static rig r;
+    rig_open(&r, 2, NULL);
+    rig_peer(&r, 0, 1, 4, 0, NULL);
+    rig_peer(&r, 1, 0, 4, 0, NULL);
+    r.filter = lose_data_of_second;
+    rig_send(&r, 1, 0, 100);
+    rig_settle(&r);
+    uint32_t theirs = rig_peer_of(&r, 0, 1)->next_pair->local_index;
+    rig_send(&r, 0, 1, 100);
+    rig_pass(&r, CW_WG_REKEY_TIMEOUT + CW_WG_REKEY_TIMEOUT_JITTER);
+    CHECK_EQUAL(r.seen_from[0][1], 1);
+    const cw_wg_peer *peer = rig_peer_of(&r, 0, 1);
+    CHECK(peer->next_pair == NULL);
+    CHECK(peer->previous != NULL && peer->previous->local_index == theirs);
+    CHECK(peer->current != NULL && peer->current->initiator);
+    r.filter = NULL;
+    CHECK(rig_ping(&r, 1, 0));
+    CHECK(rig_ping(&r, 0, 1));
     rig_close(&r);
 }
 
@@ -183,18 +259,10 @@ static void test_initiations_closer_than_20_milliseconds_are_a_flood(void) {
     static rig r;
     rig_open_pair(&r, 0);
     for (int i = 0; i < 2; i++) {
-        // The sender forgets that it has sent; its timestamps still grow.
-        rig_peer_of(&r, 0, 1)->last_handshake_sent = 0;
         rig_pass(&r, i == 0 ? SECONDS(0.0199) : SECONDS(0.0001));
-        pthread_mutex_lock(&r.engines[0].wg->lock);
-        cw_wg_handshake_want(r.engines[0].wg, rig_peer_of(&r, 0, 1), false);
-        pthread_mutex_unlock(&r.engines[0].wg->lock);
-        rig_settle(&r);
+        begin_handshake(&r, 0, 1);
         CHECK_EQUAL(rig_counters(&r, 1).drops[CW_WG_DROP_HANDSHAKE_FLOOD], 1);
         CHECK_EQUAL(rig_counters(&r, 1).responses_out, 1 + i);
-        pthread_mutex_lock(&r.engines[0].wg->lock);
-        cw_wg_pacing_leave(r.engines[0].wg, rig_peer_of(&r, 0, 1), CW_WG_NOT_COMPLETED);
-        pthread_mutex_unlock(&r.engines[0].wg->lock);
     }
     rig_close(&r);
 }
@@ -365,6 +433,25 @@ static void test_load_is_remembered_for_a_second(void) {
     }
 }
 
+static void test_rate_of_one_source_is_limited_under_load(void) {
+    static rig r;
+    rig_open(&r, 2, NULL);
+    rig_peer(&r, 0, 1, 4, 0, NULL);
+    rig_peer(&r, 1, 0, 0, 0, NULL);
+    r.engines[1].wg->loaded_until = UINT64_MAX;
+    CHECK(!rig_ping(&r, 0, 1)); // for the cookie
+    r.lose = 1 << CW_WG_RESPONSE;
+    for (int i = 0; i < 30; i++) begin_handshake(&r, 0, 1);
+    cw_wg_counters counters = rig_counters(&r, 1);
+    CHECK_EQUAL(counters.initiations_in, 31);
+    CHECK_EQUAL(counters.cookies_out, 1);
+    CHECK_EQUAL(counters.drops[CW_WG_DROP_UNDER_LOAD], 1 + 25); // 5 at once
+    rig_pass(&r, SECONDS(1));
+    begin_handshake(&r, 0, 1);
+    CHECK_EQUAL(rig_counters(&r, 1).drops[CW_WG_DROP_UNDER_LOAD], 1 + 25);
+    rig_close(&r);
+}
+
 static void test_cookie_is_bound_to_the_address(void) {
     static rig r;
     rig_open(&r, 2, NULL);
@@ -492,8 +579,11 @@ int main(void) {
     RUN(first_packet_brings_up_a_session);
     RUN(staged_packets_leave_in_order);
     RUN(responder_waits_for_the_first_data);
+    RUN(answer_that_overtakes_the_confirmation_starts_no_handshake);
     RUN(previous_keys_still_open);
     RUN(unconfirmed_session_is_replaced_and_does_not_become_current);
+    RUN(third_session_ends_the_first);
+    RUN(unconfirmed_session_becomes_previous_when_ours_completes);
     RUN(crossing_initiations_end_in_one_session);
     RUN(initiation_that_arrives_while_ours_is_out_wins);
     RUN(preshared_keys_have_to_be_equal);
@@ -506,6 +596,7 @@ int main(void) {
     RUN(below_an_eighth_of_the_queue_nobody_needs_a_cookie);
     RUN(cookie_under_load_and_recovery);
     RUN(load_is_remembered_for_a_second);
+    RUN(rate_of_one_source_is_limited_under_load);
     RUN(cookie_is_bound_to_the_address);
     RUN(response_needs_a_cookie_too_when_we_are_under_load);
     RUN(endpoint_follows_authenticated_data);

@@ -143,6 +143,58 @@ static void test_cookie_reply_halves_the_window_and_completions_widen_it(void) {
     rig_close(&c.rig);
 }
 
+static void test_window_is_seen_in_silence(void) {
+    cw_wg_config config;
+    cw_wg_config_defaults(&config);
+    config.outstanding = 8;
+    crowd_open(&c, 60, &config);
+    c.rig.engines[HUB].wg->loaded_until = c.rig.clock.now + 1; // the first eight get cookies
+    for (uint32_t i = 0; i < 60; i++) connect_spoke(&c, i, 25);
+    rig_settle(&c.rig);
+    CHECK_EQUAL(c.rig.seen[3], 8);
+    c.rig.lose = 1 << CW_WG_INITIATION;
+    rig_pass(&c.rig, SECONDS(4)); // time for 72 at the rate of a hub under load
+    CHECK_EQUAL(rig_counters(&c.rig, SPOKES).outstanding, 1);
+    c.rig.lose = 0;
+    while (rig_counters(&c.rig, SPOKES).handshakes < 4) rig_pass(&c.rig, SECONDS(0.01));
+    c.rig.lose = 1 << CW_WG_INITIATION;
+    rig_pass(&c.rig, SECONDS(3));
+    CHECK_EQUAL(rig_counters(&c.rig, SPOKES).outstanding, 5); // one more for each of the four that completed
+    rig_close(&c.rig);
+}
+
+static bool hub_is_cut_off(rig *r, uint32_t sender, memory_datagram *datagram) {
+    (void)r;
+    return !(sender == HUB && datagram->bytes[0] == CW_WG_INITIATION);
+}
+
+static void test_who_answers_the_hub_while_waiting_tries_again_later(void) {
+    cw_wg_config config;
+    cw_wg_config_defaults(&config);
+    config.outstanding = 1;
+    crowd_open(&c, 2, &config);
+    cw_wg_peer_change change = {.mask = CW_WG_PEER_ENDPOINT, .endpoint = rig_endpoint(&c.rig, SPOKES, 4)};
+    memcpy(change.public_key, c.public_keys[1], 32);
+    size_t done;
+    CHECK_EQUAL(cw_wg_set_peers(c.rig.engines[HUB].wg, c.rig.engines[HUB].identity, &change, 1, &done), CW_OK);
+    c.rig.lose = 1 << CW_WG_INITIATION;
+    for (uint32_t i = 0; i < 2; i++) connect_spoke(&c, i, 25);
+    rig_settle(&c.rig);
+    CHECK_EQUAL(rig_counters(&c.rig, SPOKES).waiting, 1);
+    c.rig.lose = 1 << CW_WG_RESPONSE; // it consumes the hub's initiation, and that is all that comes
+    uint8_t hub[4] = {10, 0, 0, HUB + 1}, address[4];
+    inner_address(1, address);
+    rig_send_as(&c.rig, HUB, c.rig.engines[HUB].identity, hub, address, 100);
+    rig_settle(&c.rig);
+    CHECK_EQUAL(rig_counters(&c.rig, SPOKES).responses_out, 1);
+    CHECK_EQUAL(rig_counters(&c.rig, SPOKES).waiting, 0);
+    c.rig.lose = 0;
+    c.rig.filter = hub_is_cut_off;
+    rig_pass(&c.rig, SECONDS(12));
+    CHECK_EQUAL(connected(&c), 2);
+    rig_close(&c.rig);
+}
+
 static void test_silence_lets_the_next_go_after_the_time_out(void) {
     cw_wg_config config;
     cw_wg_config_defaults(&config);
@@ -279,6 +331,26 @@ static void test_scan_has_a_budget(void) {
     rig_close(&c.rig);
 }
 
+static void test_only_the_endpoint_itself_is_tried(void) {
+    cw_wg_config config;
+    cw_wg_config_defaults(&config);
+    config.peer_capacity = 8; // few lists, so that strangers share the hub's
+    crowd_open(&c, 4, &config);
+    for (uint32_t i = 0; i < 4; i++) connect_spoke(&c, i, 0);
+    rig_settle(&c.rig);
+    uint64_t tokens = c.rig.engines[SPOKES].wg->scan_bucket.tokens;
+    memory_datagram forged = {.length = sizeof(cw_wg_initiation), .bytes = {CW_WG_INITIATION}};
+    forged.to.to.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(RIG_PORT), .sin_addr = c.rig.engines[SPOKES].host.v4};
+    for (uint16_t port = 1; port <= 200; port++) {
+        forged.from.to.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = c.rig.engines[HUB].host.v4};
+        rig_inject(&c.rig, &forged);
+    }
+    rig_settle(&c.rig);
+    CHECK_EQUAL(rig_counters(&c.rig, SPOKES).drops[CW_WG_DROP_MAC1], 200);
+    CHECK_EQUAL(c.rig.engines[SPOKES].wg->scan_bucket.tokens, tokens);
+    rig_close(&c.rig);
+}
+
 static void test_identity_alone_on_its_port_is_found_from_anywhere(void) {
     crowd_open(&c, 20, NULL);
     cw_wg *wg = c.rig.engines[SPOKES].wg;
@@ -305,12 +377,15 @@ int main(void) {
     RUN(all_come_up_and_no_more_than_64_are_under_way);
     RUN(all_come_up_against_a_hub_that_answers_with_cookies);
     RUN(cookie_reply_halves_the_window_and_completions_widen_it);
+    RUN(window_is_seen_in_silence);
+    RUN(who_answers_the_hub_while_waiting_tries_again_later);
     RUN(silence_lets_the_next_go_after_the_time_out);
     RUN(hub_that_was_away_gets_everybody_back);
     RUN(hubs_have_windows_of_their_own);
     RUN(who_waits_can_be_removed);
     RUN(initiation_of_the_hub_finds_its_identity);
     RUN(scan_has_a_budget);
+    RUN(only_the_endpoint_itself_is_tried);
     RUN(identity_alone_on_its_port_is_found_from_anywhere);
     FINISH();
 }

@@ -111,6 +111,20 @@ static void test_answer_makes_the_keepalive_needless(void) {
     rig_close(&r);
 }
 
+static void test_keepalive_is_in_time_although_another_timer_is_armed(void) {
+    static rig r;
+    rig_open_pair(&r, 0);
+    rig_pass(&r, SECONDS(60));
+    CHECK(rig_ping(&r, 0, 1)); // control will look when this has been unanswered for 15 s
+    rig_pass(&r, SECONDS(1));
+    CHECK(rig_ping(&r, 1, 0));
+    rig_pass(&r, SECONDS(9.999));
+    CHECK_EQUAL(rig_counters(&r, 0).keepalives_out, 0);
+    rig_pass(&r, SECONDS(0.001));
+    CHECK_EQUAL(rig_counters(&r, 0).keepalives_out, 1);
+    rig_close(&r);
+}
+
 static void test_more_data_asks_for_a_second_keepalive(void) {
     static rig r;
     rig_open_pair(&r, 0);
@@ -147,6 +161,16 @@ static void test_persistent_keepalive(void) {
     CHECK_EQUAL(rig_counters(&r, 0).keepalives_out, 3);
     rig_pass(&r, SECONDS(0.001));
     CHECK_EQUAL(rig_counters(&r, 0).keepalives_out, 4);
+    rig_close(&r);
+}
+
+static void test_persistent_keepalive_begins_at_once(void) {
+    static rig r;
+    rig_open_pair(&r, 0);
+    rig_pass(&r, SECONDS(1));
+    rig_peer(&r, 0, 1, 0, 25, NULL);
+    rig_settle(&r);
+    CHECK_EQUAL(rig_counters(&r, 0).keepalives_out, 1);
     rig_close(&r);
 }
 
@@ -406,8 +430,10 @@ int main(void) {
     RUN(lost_response_costs_one_attempt);
     RUN(passive_keepalive_after_10_seconds);
     RUN(answer_makes_the_keepalive_needless);
+    RUN(keepalive_is_in_time_although_another_timer_is_armed);
     RUN(more_data_asks_for_a_second_keepalive);
     RUN(persistent_keepalive);
+    RUN(persistent_keepalive_begins_at_once);
     RUN(persistent_keepalive_keeps_a_session_for_hours_and_brings_it_back);
     RUN(persistent_keepalive_can_be_changed_and_taken_away);
     RUN(unanswered_data_begins_a_handshake_after_15_seconds);

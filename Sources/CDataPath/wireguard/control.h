@@ -29,7 +29,6 @@ void cw_wg_endpoint_clear_source(cw_wg *wg, cw_wg_peer *peer);          // the s
 bool cw_wg_is_live(const cw_wg *wg, const cw_wg_identity *identity);    // up, with a key and a port
 
 // ---- session.c: the key slots ---------------------------------------------------------------------------------------
-bool cw_wg_session_usable(const cw_wg_peer *peer, uint64_t now); // keys with which something can be sent
 // From a handshake that is RESPONSE_CREATED or RESPONSE_CONSUMED; its index becomes the keypair's. Takes the endpoint over.
 bool cw_wg_session_begin(cw_wg *wg, cw_wg_peer *peer, cw_noise_handshake *handshake, const cw_wg_route_to *endpoint);
 bool cw_wg_session_confirm(cw_wg *wg, cw_wg_peer *peer); // `next` becomes current; false: nothing was received under it

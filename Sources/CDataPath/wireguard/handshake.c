@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "data.h"
 
 // ---- Ours ------------------------------------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ bool cw_wg_handshake_send(cw_wg *wg, cw_wg_peer *peer) {
 }
 
 void cw_wg_keepalive(cw_wg *wg, cw_wg_peer *peer) {
-    if (cw_wg_session_usable(peer, wg->clock.now)) cw_wg_send_staged(wg, peer, wg->clock.now, true);
+    if (cw_wg_pair_may_send(peer->current, wg->clock.now)) cw_wg_send_staged(wg, peer, wg->clock.now, true);
     else cw_wg_handshake_want(wg, peer, false);
 }
 

@@ -52,15 +52,6 @@ static cw_wg_endpoint endpoint_of(const cw_wg_route_to *route) {
     return endpoint;
 }
 
-// Bits behind the length do not count (10.0.0.1/24 is 10.0.0.0/24).
-static cw_prefix without_host_bits(const cw_prefix *prefix) {
-    cw_prefix clean = {.address.family = prefix->address.family, .length = prefix->length};
-    size_t whole = prefix->length / 8;
-    memcpy(clean.address.bytes, prefix->address.bytes, whole);
-    if (prefix->length % 8 != 0) clean.address.bytes[whole] = prefix->address.bytes[whole] & (uint8_t)(0xFF00 >> prefix->length % 8);
-    return clean;
-}
-
 // ---- Changes ---------------------------------------------------------------------------------------------------------
 //
 // Up to CW_WG_CHANGES at a time, of one kind: removals, or others. What needs time or memory is done first, then the gate is closed
@@ -115,10 +106,7 @@ static void apply(cw_wg *wg, cw_wg_identity *identity, const cw_wg_peer_change *
         cw_wg_endpoint_set(wg, peer, &endpoint);
     }
     if (change->mask & CW_WG_PEER_REPLACE_ALLOWED_IPS) cw_allowed_ips_remove_peer(identity->allowed, peer);
-    for (uint32_t i = 0; i < change->allowed_ip_count; i++) {
-        cw_prefix prefix = without_host_bits(&change->allowed_ips[i]);
-        cw_allowed_ips_set(identity->allowed, &prefix, peer);
-    }
+    for (uint32_t i = 0; i < change->allowed_ip_count; i++) cw_allowed_ips_set(identity->allowed, &change->allowed_ips[i], peer);
 }
 
 static cw_status change_run(cw_wg *wg, cw_wg_identity *identity, const cw_wg_peer_change *changes, size_t count, size_t *used) {

@@ -8,12 +8,6 @@
 
 #include "control.h"
 
-bool cw_wg_session_usable(const cw_wg_peer *peer, uint64_t now) {
-    const cw_wg_keypair *current = peer->current;
-    return current != NULL && now < current->born + CW_WG_REJECT_AFTER_TIME &&
-           atomic_load_explicit(&current->sent, memory_order_relaxed) < CW_WG_REJECT_AFTER_MESSAGES;
-}
-
 // Closed. Nothing finds the keypair any more; the caller gives it back once the gate is open.
 static cw_wg_keypair *unlink_pair(cw_wg *wg, cw_wg_keypair **slot) {
     cw_wg_keypair *pair = *slot;
