@@ -100,6 +100,25 @@ static void test_forged(void) {
     sessions_close(&s);
 }
 
+// Between the two steps in which control takes an identity down its sessions are still there.
+static void test_identity_goes_down(void) {
+    static sessions s;
+    static held all;
+    sessions_open(&s, 1, 1, 8, 4);
+    install(&s, 0, s.now);
+    held_begin(&s, &all);
+    send_inner(&s, 0, 0, 4, 100, 0, 1);
+    cw_wg_identity *identity = cw_wg_identity_find(s.sides[1].wg, s.sides[1].identity);
+    identity->up = false;
+    expect_drop(&s, all.items[0], CW_WG_DROP_UNKNOWN_INDEX);
+    identity->up = true;
+    release(&s, all.items[0]);
+    receive_all(&s, 1);
+    CHECK_EQUAL(s.sides[1].arrived, 1);
+    held_end(&s, &all);
+    sessions_close(&s);
+}
+
 static void test_expired_on_receipt(void) {
     static sessions s;
     static held all;
@@ -281,6 +300,7 @@ int main(void) {
     if (sodium_init() < 0) return 1;
     RUN(malformed);
     RUN(forged);
+    RUN(identity_goes_down);
     RUN(expired_on_receipt);
     RUN(inner_packets);
     RUN(no_buffer);

@@ -194,7 +194,8 @@ static cw_wg_keypair *find_pair(step *step, uint32_t index) {
 static void take_data(step *step, uint16_t number, const uint8_t *message, uint32_t length) {
     cw_wg_lane *lane = step->lane;
     cw_wg_keypair *pair = find_pair(step, cw_le32(message + 4));
-    if (pair == NULL || pair->peer->identity->port != step->port) {
+    // An identity that goes, or goes down, is marked so before its sessions end.
+    if (pair == NULL || !pair->peer->identity->up || pair->peer->identity->port != step->port) {
         drop(step, CW_WG_DROP_UNKNOWN_INDEX, NULL);
         return;
     }

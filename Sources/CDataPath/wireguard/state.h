@@ -161,12 +161,12 @@ typedef struct cw_wg_letter {
 void cw_wg_ask(cw_wg *wg, cw_wg_peer *peer, uint32_t what);
 // A worker hands a handshake message over; false: the queue is full (count CW_WG_DROP_UNDER_LOAD).
 bool cw_wg_post(cw_wg *wg, const cw_wg_letter *letter);
-// Control, or a worker, sends one handshake message or keepalive at once. DSCP AF41 for handshakes, as the kernel module.
+// Control sends one handshake message at once. DSCP AF41 for initiations and responses, as the kernel module. False: refused, not counted.
 bool cw_wg_send_message(cw_wg *wg, uint32_t port, const cw_wg_route_to *to, const uint8_t *message, size_t length);
 // Control, gate open: seals and sends what is staged for the peer under its current keys, or one keepalive if nothing is.
 void cw_wg_send_staged(cw_wg *wg, cw_wg_peer *peer, uint64_t now, bool keepalive_if_none);
 
-// Receiver indices: random, with the worker that made them recognisable (index % worker_count), unique in the engine.
+// Receiver indices: they look random, belong to the worker index % worker_count, and are unique in the engine (table.c).
 // An index stands for a handshake (pair NULL) or a keypair.
 typedef struct cw_wg_index_entry {
     uint32_t index; // 0: free
