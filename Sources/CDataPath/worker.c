@@ -119,10 +119,9 @@ static bool has_ring_work(cw_worker *worker) {
 
 // ---- The loop ---------------------------------------------------------------------------------------------------------
 
-void cw_worker_refill(cw_worker *worker) {
+void cw_worker_refill(cw_worker *worker, uint32_t more) {
     // Buffers are brought in as they are needed for the first time: memory follows the load.
-    uint32_t wanted = 4 * worker->config->batch_size;
-    if (worker->wireguard != NULL) wanted += CW_MAX_BATCH; // what one datagram of many segments may bring
+    uint32_t wanted = 4 * worker->config->batch_size + more;
     while (worker->pool.available < wanted && worker->buffers_used < worker->buffer_count)
         cw_pool_give(&worker->pool, &worker->buffers[worker->buffers_used++]);
 }
@@ -193,7 +192,7 @@ void *cw_worker_main(void *argument) {
             worker->trim_at = UINT64_MAX;
         }
         if (worker->trim_at == UINT64_MAX && (count > 0 || more)) worker->trim_at = now + trim_seconds * UINT64_C(1000000000);
-        cw_worker_refill(worker);
+        cw_worker_refill(worker, 0);
         // One bounded step each; epoll is level-triggered and brings back what was left.
         cw_worker_enter(worker);
         more = cw_worker_commands(worker, now, commands_per_round);
@@ -202,7 +201,7 @@ void *cw_worker_main(void *argument) {
         cw_worker_leave(worker);
         for (int i = 0; i < count; i++)
             if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
-        cw_worker_refill(worker);
+        cw_worker_refill(worker, 0);
         cw_worker_enter(worker);
         if (cw_worker_take_handoffs(worker, now)) more = true;
         cw_worker_leave(worker);

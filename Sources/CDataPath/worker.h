@@ -274,7 +274,7 @@ void cw_worker_destroy(cw_worker *worker);
 void *cw_worker_main(void *worker);
 void cw_worker_wake(cw_worker *worker);   // if it sleeps; after publishing to one of its rings
 void cw_worker_nudge(cw_worker *worker);  // always
-void cw_worker_refill(cw_worker *worker); // brings fresh buffers into the pool
+void cw_worker_refill(cw_worker *worker, uint32_t more); // brings fresh buffers into the pool: for a step, and so many besides
 void cw_worker_trim(cw_worker *worker);   // gives back what a burst left behind
 void cw_worker_fail(cw_worker *worker, int *fd, int reason);
 
@@ -314,7 +314,6 @@ void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer);
 void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now);  // what the link itself wants to send
 void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint16_t inner); // a GRE packet
 void cw_worker_flush(cw_worker *worker, uint64_t now); // all that is queued leaves
-void cw_worker_flush_clients(cw_worker *worker, uint64_t now); // but for what waits in the WireGuard engine
 void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now);
 // Counted for the session, which may be NULL. Without an address of ours (`from`) the packet's destination speaks for us.
 bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_address *from, const cw_ip *ip, cw_icmp_error error, uint32_t mtu,

@@ -263,7 +263,7 @@ static void publish_handoffs(cw_worker *worker) {
     worker->handed_to = 0;
 }
 
-void cw_worker_flush_clients(cw_worker *worker, uint64_t now) {
+void cw_worker_flush(cw_worker *worker, uint64_t now) {
     while (worker->sending != NULL) {
         cw_session *session = worker->sending;
         worker->sending = session->next_sending;
@@ -271,10 +271,6 @@ void cw_worker_flush_clients(cw_worker *worker, uint64_t now) {
     }
     if (worker->outbox.count > 0) send_outbox(worker, now);
     if (worker->handed_to != 0) publish_handoffs(worker);
-}
-
-void cw_worker_flush(cw_worker *worker, uint64_t now) {
-    cw_worker_flush_clients(worker, now);
     if (worker->wireguard != NULL) cw_wg_flush(worker->wireguard, worker->index, &worker->pool, now);
 }
 

@@ -65,15 +65,13 @@ static void take(void *context, const cw_wg_incoming *packets, size_t count) {
         if (route == 0) cw_worker_drop(worker, NULL, buffer, native ? CW_DROP_WRONG_PEER : CW_DROP_IP_NO_SESSION);
         else cw_worker_hand_over(worker, route, &origin, buffer, now);
     }
-    // The buffers are needed for the next batch of the same step.
-    cw_worker_flush_clients(worker, now);
+    cw_worker_flush(worker, now); // the buffers are needed for the next batch of the same step
 }
 
 void cw_worker_read_wireguard(cw_worker *worker, uint64_t epoll_data, uint64_t now) {
     step context = {worker, now};
-    cw_worker_refill(worker);
+    cw_worker_refill(worker, CW_MAX_BATCH); // one datagram may bring many packets
     cw_worker_enter(worker);
     cw_wg_receive(worker->wireguard, worker->index, epoll_data, &worker->pool, now, take, &context);
-    cw_worker_flush(worker, now);
     cw_worker_leave(worker);
 }

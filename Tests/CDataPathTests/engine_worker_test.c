@@ -42,7 +42,7 @@ static void submit(cw_command command) {
 
 static void run_commands(unsigned worker) {
     while (cw_worker_commands(&engine->workers[worker], 1, 64)) {}
-    cw_worker_refill(&engine->workers[worker]);
+    cw_worker_refill(&engine->workers[worker], 0);
 }
 
 static void open_and_bind(uint64_t handle, uint16_t call, uint8_t last) {
@@ -122,7 +122,7 @@ static void test_full_handoff_ring(void) {
     uint32_t capacity = engine->handoffs[1].capacity, extra = 10;
     cw_route route = cw_route_make(1, 0, cw_session_at(to, 0)->generation);
     for (uint32_t i = 0; i < capacity + extra; i++) {
-        cw_worker_refill(from);
+        cw_worker_refill(from, 0);
         cw_buffer *buffer = cw_pool_take(&from->pool);
         CHECK(buffer != NULL);
         memset(cw_buffer_data(buffer), 0, 40);
@@ -132,7 +132,7 @@ static void test_full_handoff_ring(void) {
     CHECK_EQUAL(from->live.drops[CW_DROP_OVERFLOW], extra);
     cw_worker_flush(from, 1);
     for (uint32_t i = 0; i < capacity; i++) {
-        cw_worker_refill(to);
+        cw_worker_refill(to, 0);
         if (!cw_worker_take_handoffs(to, 1)) break;
     }
     CHECK_EQUAL(cw_session_at(to, 0)->live.drops[CW_DROP_IP_MALFORMED], capacity);

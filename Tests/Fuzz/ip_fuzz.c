@@ -152,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     submit((cw_command){.type = CW_UPDATE, .session = 1, .update = {.mask = CW_UPDATE_MTU, .mtu = mtu}});
     now += 1000000;
     while (cw_worker_commands(worker, now, 64)) {}
-    cw_worker_refill(worker);
+    cw_worker_refill(worker, 0);
     uint32_t available = worker->pool.available + (worker->buffer_count - worker->buffers_used);
     if ((mode & FROM_TUNNEL) != 0) {
         from_tunnel(packet, length);
