@@ -304,6 +304,10 @@ static void test_ecn(void) {
         CHECK_EQUAL(all.items[0]->length, 92);
         held_end(&s, &all);
     }
+    CHECK_EQUAL(all_drops(&s.sides[0]), 0);
+    s.wire.refuse = true;
+    CHECK(!cw_wg_send_message(s.sides[0].wg, s.sides[0].port, &s.sides[0].peers[0]->endpoint, message, 92));
+    CHECK_EQUAL(drops_of(&s.sides[0], CW_WG_DROP_SEND), 1);
     CHECK(!cw_wg_send_message(s.sides[0].wg, 0, &s.sides[0].peers[0]->endpoint, message, 92));
     CHECK(!cw_wg_send_message(s.sides[0].wg, 200, &s.sides[0].peers[0]->endpoint, message, 92));
     CHECK(!cw_wg_send_message(s.sides[0].wg, s.sides[0].port, &(cw_wg_route_to){0}, message, 92));

@@ -252,5 +252,6 @@ bool cw_wg_send_message(cw_wg *wg, uint32_t port, const cw_wg_route_to *to, cons
     uint8_t tos = message[0] == CW_WG_INITIATION || message[0] == CW_WG_RESPONSE ? handshake_tos : 0;
     cw_wg_datagram datagram = {.to = to, .data = copy, .length = (uint16_t)length, .tos = tos};
     udp->operations->send(udp, &wg->lanes[wg->config.worker_count].udp, &datagram, 1);
+    if (!datagram.sent) cw_wg_drop_one(wg, wg->config.worker_count, CW_WG_DROP_SEND);
     return datagram.sent;
 }

@@ -161,7 +161,7 @@ typedef struct cw_wg_letter {
 void cw_wg_ask(cw_wg *wg, cw_wg_peer *peer, uint32_t what);
 // A worker hands a handshake message over; false: the queue is full (count CW_WG_DROP_UNDER_LOAD).
 bool cw_wg_post(cw_wg *wg, const cw_wg_letter *letter);
-// Control sends one handshake message at once. DSCP AF41 for initiations and responses, as the kernel module. False: refused, not counted.
+// Control sends one handshake message at once. DSCP AF41 for initiations and responses, as the kernel module. Counts a refusal.
 bool cw_wg_send_message(cw_wg *wg, uint32_t port, const cw_wg_route_to *to, const uint8_t *message, size_t length);
 // Control, gate open: seals and sends what is staged for the peer under its current keys, or one keepalive if nothing is.
 void cw_wg_send_staged(cw_wg *wg, cw_wg_peer *peer, uint64_t now, bool keepalive_if_none);
