@@ -283,6 +283,18 @@ static void test_who_waits_can_be_removed(void) {
     rig_close(&c.rig);
 }
 
+static void test_who_is_still_to_be_attended_to_can_be_removed(void) {
+    crowd_open(&c, 200, NULL);
+    for (uint32_t i = 0; i < 200; i++) connect_spoke(&c, i, 25);
+    cw_wg *wg = c.rig.engines[SPOKES].wg;
+    (void)cw_wg_step(wg, &c.rig.clock); // does a part of the list
+    CHECK(wg->attending != NULL);
+    for (uint32_t i = 100; i < 200; i += 33) CHECK_EQUAL(cw_wg_identity_remove(wg, c.identities[i]), CW_OK);
+    rig_pass(&c.rig, SECONDS(1));
+    CHECK_EQUAL(connected(&c), 196);
+    rig_close(&c.rig);
+}
+
 // ---- Whom a foreign initiation is for --------------------------------------------------------------------------------
 
 // Lets the sessions die; then the hub is the one who has something to say.
@@ -383,6 +395,7 @@ int main(void) {
     RUN(hub_that_was_away_gets_everybody_back);
     RUN(hubs_have_windows_of_their_own);
     RUN(who_waits_can_be_removed);
+    RUN(who_is_still_to_be_attended_to_can_be_removed);
     RUN(initiation_of_the_hub_finds_its_identity);
     RUN(scan_has_a_budget);
     RUN(only_the_endpoint_itself_is_tried);

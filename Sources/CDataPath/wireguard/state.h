@@ -5,13 +5,12 @@
 //   workers   inside the gate; read keys, endpoints, allowed IPs; write only what is atomic or under a leaf lock; what needs
 //             control they leave in `peer->attention` and wake its thread.
 //
-//   gate.c          keeps the two apart            data_send.c / data_receive.c  seal and open, staging, counters
-//   table.c         indices, memory of keypairs    udp*.c       ports: sockets, GSO, GRO, steering
-//   stage.c         packets that wait
-//   allowed_ips.c   longest prefix, one per identity aead.c replay.c   leaf units
-//   noise.c cookie.c limiter.c   leaf units        handshake.c  messages in and out
-//   api.c           the public calls               timers.c     all timers of a peer, listed at its top
-//   control.c       the thread; pacing.c: who may initiate; scan.c: whom a foreign initiation is for
+//   leaf units    noise.c cookie.c limiter.c crypto.c aead.c replay.c allowed_ips.c
+//   between       gate.c keeps the two apart; table.c: indices, memory of keypairs; stage.c: packets that wait
+//   data          data_send.c data_receive.c: seal and open, counters; udp*.c: ports, that is sockets, GSO, GRO, steering
+//   control       control.c: the thread; handshake.c: messages in and out; session.c: key slots; timers.c: all timers of a peer, listed
+//                 at its top; pacing.c: who may initiate; scan.c: whom a foreign initiation is for; peer.c
+//   public calls  create.c identity.c peers.c
 #ifndef CW_WG_STATE_H
 #define CW_WG_STATE_H
 
