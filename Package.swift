@@ -75,11 +75,11 @@ let package = Package(
         tests("HubTests", ["Hub", "Authentication", "Addresses"]),
         tests("IdentitiesTests", ["Identities", "Hub", "Settings", "WireGuard", "Authentication", "Addresses"]),
         tests("NetlinkTests", ["Netlink", "Addresses"]),
-        tests("WireGuardTests", ["WireGuard", "Netlink", "Addresses", "CLinux", logging]),
+        tests("WireGuardTests", ["WireGuard", "DataPath", "Netlink", "Addresses", "CLinux", logging]),
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
-            "Gateway", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "PPTP", "PPP", "Addresses", logging,
+            "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "WireGuard", "PPTP", "PPP", "Addresses", logging,
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),

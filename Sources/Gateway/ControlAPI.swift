@@ -11,6 +11,7 @@ protocol Operations: Sendable {
     func status() async -> StatusView?
     func sessions() async -> [SessionView]
     func tunnels() async -> [TunnelView]
+    func identities() async throws -> [IdentityView]
     func disconnect(session id: UInt64) async -> Bool
     func disconnect(user: String) async -> [UInt64]
     func reload() async throws -> ReloadView
@@ -24,6 +25,7 @@ protocol Operations: Sendable {
 ///     DELETE /v1/sessions/{id}
 ///     DELETE /v1/users/{name}/sessions
 ///     GET    /v1/tunnels
+///     GET    /v1/identities          ?tunnel=NAME
 ///     POST   /v1/reload
 ///
 /// Errors are `{"error": {"message": …}}` with a 4xx or 5xx status.
@@ -39,6 +41,14 @@ struct ControlAPI {
             return try Self.json(status)
         }
         v1.get("tunnels") { _, _ in try Self.json(await operations.tunnels()) }
+        v1.get("identities") { request, _ in
+            let tunnel = request.uri.queryParameters["tunnel"].map(String.init)
+            do {
+                return try Self.json(await operations.identities().filter { tunnel == nil || $0.tunnel == tunnel })
+            } catch {
+                throw HTTPError(.internalServerError, message: "\(error)")
+            }
+        }
         v1.get("sessions") { request, _ in
             let user = request.uri.queryParameters["user"].map(String.init)
             return try Self.json(await operations.sessions().filter { user == nil || $0.user == user })

@@ -3,13 +3,16 @@ import Authentication
 import CLinux
 import DataPath
 import Foundation
+import Hub
 import Hummingbird
+import Identities
 import Logging
 import NIOCore
 import NIOPosix
 import ServiceLifecycle
 import Settings
 import UnixSignals
+import WireGuard
 
 #if canImport(Glibc)
 import Glibc
@@ -19,9 +22,9 @@ import Musl
 
 /// The composition root: everything is made here, in order, and taken down in reverse.
 ///
-///     tunnels -> data path (TUN) -> policy routing -> sessions -> listeners -> control API -> ready
+///     identities -> data path (TUN, WireGuard engine) -> tunnels -> policy routing -> sessions -> access -> listeners -> control API -> ready
 ///
-/// The order is what makes it fail closed: no packet can leave the data path before the rules stand that confine it to its tunnel,
+/// The order is what makes it fail closed: the data path's workers start once the rules stand that confine packets to their tunnel,
 /// and no client is answered before there is a tunnel to carry it.
 public actor GatewayService: Service, Operations {
     private let configurationPath: String
@@ -29,7 +32,12 @@ public actor GatewayService: Service, Operations {
     private let logger: Logger
     private let group: MultiThreadedEventLoopGroup
     private let authenticator: LocalAuthenticator
-    private let tunnelManager: TunnelManager
+    private let identityStore: any IdentityStore
+    private let registry: IdentityRegistry
+    private let hook: HubHook
+    private var tunnelManager: TunnelManager?
+    private var accessListener: AccessListener?
+    private var known = IdentityRegistry.Known()
     private let notification = ServiceNotification()
     private var configuration: CausewayConfiguration
     private var controller: SessionController?
@@ -52,7 +60,9 @@ public actor GatewayService: Service, Operations {
         self.threshold = threshold
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         authenticator = LocalAuthenticator(directory: configuration.users, limits: configuration.loginLimits)
-        tunnelManager = try TunnelManager(configuration: configuration, logger: logger)
+        identityStore = FileIdentityStore(directory: configuration.stateDirectory)
+        registry = IdentityRegistry(store: identityStore, logger: logger)
+        hook = HubHook(logger: logger)
         (failures, failed) = AsyncStream.makeStream(of: GatewayError.self)
     }
 
@@ -85,11 +95,16 @@ public actor GatewayService: Service, Operations {
         }
         instanceLock = held
         try removeStaleSocket()
-        try await tunnelManager.start()
-        let engine = try Engine(configuration.engine)
+        known = try await registry.prepare(configuration)
+        let kinds = try TunnelManager.chooseBackends(configuration, identities: known.identities.mapValues(\.count))
+        let engine = try Engine(configuration.engine(kinds))
+        let wireGuard = engine.wireGuard
+        let tunnelManager = try TunnelManager(configuration: configuration, kinds: kinds, logger: logger)
+        self.tunnelManager = tunnelManager
+        try await tunnelManager.start(engine: wireGuard, identities: known.identities)
         let controller = SessionController(
-            configuration: configuration, authenticator: authenticator, tunnels: tunnelManager.indexes, engine: engine,
-            eventLoop: group.next(), logger: logger)
+            configuration: configuration, authenticator: authenticator, ways: await tunnelManager.ways(), uplinks: tunnelManager,
+            identityReservations: known.reservations, engine: engine, eventLoop: group.next(), logger: logger)
         self.controller = controller
         let monitor = try HostMonitor()
         self.monitor = monitor
@@ -98,6 +113,8 @@ public actor GatewayService: Service, Operations {
         try await controller.start()
         await controller.setLocalAddresses(try localAddresses())
         for state in await tunnelManager.states() { await controller.setTunnel(state.index, mtu: state.mtu, up: state.up) }
+        try await startAccess(tunnelManager, controller, wireGuard)
+        await tellHubs()
         var sockets = Privileges.adoptedSockets()
         for listener in configuration.listeners {
             let endpoint = Endpoint(listener.address, listener.port)
@@ -109,6 +126,34 @@ public actor GatewayService: Service, Operations {
             logger.warning("the socket for TCP \(endpoint) that was handed over is in no [[listen]] table; closed")
             close(descriptor)
         }
+    }
+
+    /// Users who have WireGuard themselves.
+    private func startAccess(_ tunnels: TunnelManager, _ controller: SessionController, _ engine: WireGuardEngine?) async throws {
+        guard let settings = configuration.access, let engine else { return }
+        let users = try configuration.nativeUsers(known.identities)
+        let listener = AccessListener(settings, engine: engine, logger: logger)
+        accessListener = listener
+        let identity = try await listener.start()
+        try await listener.apply(settings, users: users)
+        await controller.setNatives(users, on: identity)
+        await tunnels.serveUAPI(settings.interface, identity)
+    }
+
+    /// What each hub has to know, for the administrator's programs.
+    private func tellHubs() async {
+        var calls: [HubHook.Call] = []
+        do {
+            for tunnel in configuration.tunnels {
+                guard let program = tunnel.hubHook else { continue }
+                let identities = tunnel.mode == .shared ? [] : try await identityStore.identities()
+                let text = try configuration.hubPeers(of: tunnel, identities: identities).sections
+                calls.append(HubHook.Call(tunnel: tunnel.name, program: program, text: text))
+            }
+        } catch {
+            logger.error("hub-hook: \(error)")
+        }
+        await hook.tell(calls)
     }
 
     /// A socket file that nobody answers on is what a killed gateway left.
@@ -147,7 +192,7 @@ public actor GatewayService: Service, Operations {
             await stop()
             throw error
         }
-        let watchers = [Task { await self.watchHost() }, Task { await self.superviseTunnels() }]
+        let watchers = [Task { await self.watchHost() }, Task { await self.superviseTunnels() }, Task { await self.watchPeers() }]
         let api = Application(
             router: ControlAPI.router(self),
             configuration: .init(address: .unixDomainSocket(path: configuration.controlSocket), serverName: "causeway"),
@@ -189,7 +234,7 @@ public actor GatewayService: Service, Operations {
 
     /// Follows the host's interfaces and addresses, and rules of ours that somebody takes away: every one of these could open a way out.
     private func watchHost() async {
-        guard let monitor else { return }
+        guard let monitor, let tunnelManager else { return }
         for await event in monitor.events {
             guard let controller else { return }
             switch event {
@@ -214,17 +259,33 @@ public actor GatewayService: Service, Operations {
     }
 
     private func superviseTunnels() async {
-        while !Task.isCancelled {
+        var rounds = 0
+        while !Task.isCancelled, let tunnelManager {
+            await tunnelManager.resolveNames()
             await tunnelManager.maintain()
             if let controller { await tunnelManager.restoreRouting(live: await controller.livePrefixes()) }
             await reportTunnels()
             await controller?.giveBackMemory()
+            rounds += 1
+            if rounds % 12 == 0 { await registry.record(await tunnelManager.handshakes(), configuration) }
             try? await Task.sleep(for: .seconds(5))
         }
     }
 
+    /// Every second: which hubs answer, which native users are there.
+    private func watchPeers() async {
+        while !Task.isCancelled, let tunnelManager {
+            await tunnelManager.watchHubs()
+            if let accessListener, let controller {
+                let wallClock = Duration.seconds(Date().timeIntervalSince1970)
+                await controller.observeNatives(await accessListener.peers(), wallClock: wallClock)
+            }
+            try? await Task.sleep(for: .seconds(1))
+        }
+    }
+
     private func reportTunnels() async {
-        guard let controller else { return }
+        guard let controller, let tunnelManager else { return }
         for state in await tunnelManager.changedStates() { await controller.setTunnel(state.index, mtu: state.mtu, up: state.up) }
     }
 
@@ -241,8 +302,15 @@ public actor GatewayService: Service, Operations {
         }
         controller = nil
         monitor?.stop()
-        var leftovers = await tunnelManager.removeInterfaces()
-        leftovers += await tunnelManager.removeRouting()
+        var leftovers: [String] = []
+        do { try await accessListener?.remove() } catch { leftovers.append("the access listener cannot be removed: \(error)") }
+        accessListener = nil
+        if let tunnelManager {
+            await registry.record(await tunnelManager.handshakes(), configuration)
+            leftovers += await tunnelManager.removeUplinks()
+            leftovers += await tunnelManager.removeRouting()
+        }
+        tunnelManager = nil
         try? await group.shutdownGracefully()
         // The socket of another gateway is not ours to remove.
         if ownsSocket { unlink(configuration.controlSocket) }
@@ -256,17 +324,20 @@ public actor GatewayService: Service, Operations {
     // MARK: Operations
 
     func status() async -> StatusView? {
+        guard let tunnelManager else { return nil }
         let tunnels = await tunnelManager.views()
-        return await controller?.status(version: version, tunnels: tunnels)
+        let access = await accessListener?.view(wallClock: .seconds(Date().timeIntervalSince1970))
+        return await controller?.status(version: version, tunnels: tunnels, wireGuard: await tunnelManager.engineView(), access: access)
     }
     func sessions() async -> [SessionView] { await controller?.list() ?? [] }
-    func tunnels() async -> [TunnelView] { await tunnelManager.views() }
+    func tunnels() async -> [TunnelView] { await tunnelManager?.views() ?? [] }
+    func identities() async throws -> [IdentityView] { try await registry.views(await tunnelManager?.runningIdentities() ?? [:]) }
     func disconnect(session id: UInt64) async -> Bool { await controller?.disconnect(session: id) ?? false }
     func disconnect(user: String) async -> [UInt64] { await controller?.disconnect(user: user) ?? [] }
 
     /// Reads the configuration again and takes what can change without dropping a session. An error changes nothing.
     func reload() async throws -> ReloadView {
-        guard let controller else { throw GatewayError("the gateway is starting or stopping; try again") }
+        guard let controller, let tunnelManager else { throw GatewayError("the gateway is starting or stopping; try again") }
         notification.reloading()
         defer { notification.ready("Serving") }
         let read: CausewayConfiguration
@@ -279,7 +350,11 @@ public actor GatewayService: Service, Operations {
         let diff = CausewayConfiguration.diff(configuration, read)
         let new = read.keepingStartOnly(of: configuration)
         do {
-            try await tunnelManager.apply(new, live: await controller.livePrefixes())
+            let known = try await registry.prepare(new)
+            let users = try new.nativeUsers(known.identities)
+            try await tunnelManager.apply(new, identities: known.identities, live: await controller.livePrefixes())
+            if let settings = new.access { try await accessListener?.apply(settings, users: users) }
+            self.known = known
         } catch {
             logger.error("reload: \(error)")
             throw error
@@ -288,9 +363,11 @@ public actor GatewayService: Service, Operations {
         authenticator.replace(directory: new.users)
         authenticator.replace(limits: new.loginLimits)
         threshold.level = LogThreshold(new).level
-        await controller.adopt(new)
+        await controller.adopt(new, identityReservations: known.reservations)
+        if accessListener != nil, let users = try? new.nativeUsers(known.identities) { await controller.setNatives(users) }
         await followAddresses(controller)
         await reportTunnels()
+        await tellHubs()
         logger.notice("reloaded: \(diff.live.isEmpty ? "nothing has changed" : "in force now: " + diff.live.joined(separator: ", "))")
         if !diff.needsRestart.isEmpty { logger.warning("waits for a restart: \(diff.needsRestart.joined(separator: ", "))") }
         return ReloadView(applied: diff.live, needRestart: diff.needsRestart)
@@ -329,6 +406,7 @@ extension CausewayConfiguration {
         new.user = running.user
         new.logFormat = running.logFormat
         new.controlSocket = running.controlSocket
+        new.stateDirectory = running.stateDirectory
         let path = running.dataPath
         new.dataPath = path
         new.dataPath.allowAddressChange = dataPath.allowAddressChange
@@ -345,8 +423,11 @@ extension CausewayConfiguration {
             changed.interface = old.interface
             changed.backend = old.backend
             changed.table = old.table
+            changed.mode = old.mode
             return changed
         }
+        // A listener is opened, and its interface named, at a start only.
+        if new.access == nil || running.access == nil { new.access = running.access } else { new.access?.interface = running.access!.interface }
         return new
     }
 }

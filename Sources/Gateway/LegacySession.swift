@@ -25,7 +25,7 @@ struct LegacySession {
     let listener: CausewayConfiguration.Listener
     let clientAddress: IPAddress
     let localAddress: IPAddress
-    let identity: PeerIdentity?
+    let client: PeerIdentity?
     let startedAt: Date
     let started: ContinuousClock.Instant
 
@@ -42,6 +42,10 @@ struct LegacySession {
     var flags: SessionFlags
     var peerMRU: UInt16 = 1500
     var assignment: Assignment?
+    /// The identity that was asked for and has to be let go of; nil where the tunnel is shared.
+    var uplink: UplinkRequest?
+    /// Where its packets leave; nil: the TUN.
+    var identity: WireGuardEngine.Identity?
     var mtu: UInt16?
     /// What the data path has bound for this session.
     var bound: Binding?

@@ -23,9 +23,15 @@ public enum Privileges {
                 "user \"\(configuration.user)\" does not exist; create it: useradd --system --no-create-home --shell /usr/sbin/nologin \(configuration.user)"
             )
         }
-        try makeRuntimeDirectory(configuration.runtimeDirectory, uid, gid)
-        try shareTUN(uid, gid)
-        if try configuration.needsUserspaceDevice() { try shareDeviceDirectory(gid) }
+        try makeDirectory(configuration.runtimeDirectory, "control.socket's directory", mode: 0o755, uid, gid)
+        // Whether the kernel has WireGuard only root may find out without further ado.
+        let kinds = try TunnelManager.chooseBackends(configuration)
+        if kinds.values.contains(.kernel) { try shareTUN(uid, gid) }
+        // Without it `wg show` does not find our tunnels, and users are carried all the same.
+        if kinds.values.contains(.embedded) || configuration.access != nil { try? shareSocketDirectory(gid) }
+        if configuration.tunnels.contains(where: { $0.mode != .shared }) {
+            try makeDirectory(configuration.stateDirectory, "state-directory", mode: 0o700, uid, gid)
+        }
         let sockets = try configuration.listeners.map(listen)
         try become(configuration.user, sockets)
     }
@@ -47,21 +53,20 @@ public enum Privileges {
 
     // MARK: Steps
 
-    private static func makeRuntimeDirectory(_ path: String, _ uid: uid_t, _ gid: gid_t) throws {
+    private static func makeDirectory(_ path: String, _ role: String, mode: mode_t, _ uid: uid_t, _ gid: gid_t) throws {
         var status = stat()
         if stat(path, &status) == 0 {
             let usable = status.st_uid == uid || status.st_mode & 0o002 != 0 || (status.st_gid == gid && status.st_mode & 0o020 != 0)
             guard usable else {
                 throw GatewayError(
-                    "\(path) (control.socket's directory) cannot be written by the gateway's user; name another directory, or: chown \(uid):\(gid) \(path)"
-                )
+                    "\(path) (\(role)) cannot be written by the gateway's user; name another directory, or: chown \(uid):\(gid) \(path)")
             }
             return
         }
         let parent = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
         if !parent.isEmpty, access(parent, F_OK) != 0 { _ = mkdir(parent, 0o755) }
-        guard mkdir(path, 0o755) == 0, chmod(path, 0o755) == 0, chown(path, uid, gid) == 0 else {
-            throw GatewayError("cannot make the directory \(path) for the control socket: \(String(cString: strerror(errno)))")
+        guard mkdir(path, mode) == 0, chmod(path, mode) == 0, chown(path, uid, gid) == 0 else {
+            throw GatewayError("cannot make the directory \(path) (\(role)): \(String(cString: strerror(errno)))")
         }
     }
 
@@ -80,14 +85,14 @@ public enum Privileges {
         }
     }
 
-    /// Userspace WireGuard devices have their sockets in one directory for the whole host. It becomes one that our group may make files
-    /// in, sticky like /tmp, so that nobody can remove the sockets of others. One that somebody set up so already is left alone.
-    private static func shareDeviceDirectory(_ gid: gid_t) throws {
-        let path = DeviceProgram.socketDirectory
+    /// `wg show` looks for sockets in one directory for the whole host. It becomes one that our group may make files in, sticky like /tmp,
+    /// so that nobody can remove the sockets of others. One that somebody set up so already is left alone.
+    private static func shareSocketDirectory(_ gid: gid_t) throws {
+        let path = UAPIListener.directory
         var status = stat()
         if stat(path, &status) != 0 {
             guard mkdir(path, 0o700) == 0, stat(path, &status) == 0 else {
-                throw GatewayError("cannot make \(path) for the WireGuard device's socket: \(String(cString: strerror(errno)))")
+                throw GatewayError("cannot make \(path) for the sockets of WireGuard tunnels: \(String(cString: strerror(errno)))")
             }
         }
         if status.st_gid == gid, status.st_mode & 0o070 == 0o070 { return }
@@ -125,6 +130,9 @@ public enum Privileges {
         }
         environment.append(strdup("LISTEN_PID=\(getpid())"))
         environment.append(strdup("LISTEN_FDS=\(sockets.count)"))
+        // Small blocks that each thread keeps for itself hold on to pages that a thousand ended sessions could give back; nothing here
+        // allocates so often that it needs them. (Config/causeway.service says the same.)
+        if getenv("GLIBC_TUNABLES") == nil { environment.append(strdup("GLIBC_TUNABLES=glibc.malloc.tcache_count=0")) }
         environment.append(nil)
         var arguments: [UnsafeMutablePointer<CChar>?] = CommandLine.arguments.map { strdup($0) }
         arguments.append(nil)
@@ -175,11 +183,6 @@ extension Endpoint {
 }
 
 extension CausewayConfiguration {
-    func needsUserspaceDevice() throws -> Bool {
-        if tunnels.contains(where: { $0.backend == .embedded }) { return true }
-        return try tunnels.contains { $0.backend == .auto } && BackendProbe.kernelWireGuard() != .available
-    }
-
     /// Where sockets of ours live: the directory of the control socket.
     var runtimeDirectory: String {
         let parts = controlSocket.split(separator: "/", omittingEmptySubsequences: false).dropLast()

@@ -25,12 +25,14 @@ extension SessionController {
         case .addressChanged(let id, let address):
             logger.notice("\(sessions[id]?.label ?? "session \(id)"): GRE comes from \(address) now; followed")
         case .closed(let id, _):
+            if natives[id]?.isEnding == true { natives[id] = nil }
             guard let session = sessions.removeValue(forKey: id) else { return }
             callIDs.release(session.callID, now: .now)
             endedSessions += 1
         case .exported: break
         case .refused(let id, let command, let reason):
             logger.error("data path refused command \(command) of session \(id): \(reason)")
+            if natives[id] != nil { return nativeRefused(id) }
             // A session that the data path does not have cannot live here either.
             if sessions[id]?.phase == .ending, let session = sessions.removeValue(forKey: id) {
                 callIDs.release(session.callID, now: .now)

@@ -12,33 +12,33 @@ extension SessionController {
     public func list() -> [SessionView] {
         let all = sessions.values.sorted { $0.id < $1.id }
         let counters = engine?.counters(of: all.map(\.id)) ?? []
-        return zip(all, counters).map { view(of: $0, $1 ?? Counters()) }
+        return (zip(all, counters).map { view(of: $0, $1 ?? Counters()) } + nativeViews()).sorted { $0.id < $1.id }
     }
 
     private func view(of session: LegacySession, _ counters: Counters) -> SessionView {
         SessionView(
-            id: session.id, user: session.user, state: session.phase.rawValue, clientAddress: session.clientAddress,
+            id: session.id, kind: "pptp", user: session.user, state: session.phase.rawValue, clientAddress: session.clientAddress,
             gatewayAddress: session.localAddress, callID: session.callID, peerCallID: session.peerCallID,
             innerAddress: session.assignment?.address, prefixes: Array(session.assignment?.prefixes.dropFirst() ?? []),
             tunnel: session.assignment?.tunnel, encryption: session.encryption, mtu: session.mtu, startedAt: session.startedAt,
-            uptimeSeconds: Int(session.started.duration(to: .now).seconds), clientHostName: session.identity?.hostName,
-            clientVendor: session.identity?.vendor, clientFirmware: session.identity?.firmware, packetsIn: counters.packetsIn,
+            uptimeSeconds: Int(session.started.duration(to: .now).seconds), clientHostName: session.client?.hostName,
+            clientVendor: session.client?.vendor, clientFirmware: session.client?.firmware, packetsIn: counters.packetsIn,
             bytesIn: counters.bytesIn, packetsOut: counters.packetsOut, bytesOut: counters.bytesOut, reordered: counters.reordered,
             lost: counters.lost, drops: counters.drops)
     }
 
     /// Everything but the tunnels, which the caller adds.
-    public func status(version: String, tunnels: [TunnelView]) -> StatusView {
+    func status(version: String, tunnels: [TunnelView], wireGuard: WireGuardView? = nil, access: AccessView? = nil) -> StatusView {
         StatusView(
             version: version, instance: configuration.instance, startedAt: startedAt, workers: configuration.workerCount,
             instructionSet: engine?.instructionSet ?? "", controlConnections: connections.count, sessions: sessions.count,
             openSessions: sessions.values.count { $0.phase == .open }, endedSessions: endedSessions, failedLogins: failedLogins,
             control: Dictionary(uniqueKeysWithValues: controlCounts.map { ($0.rawValue, $1) }),
             refused: refusedByLimit, drops: engine?.totals().drops ?? [:],
-            tunnels: tunnels)
+            tunnels: tunnels, wireGuard: wireGuard, access: access)
     }
 
-    /// Ends one session in order. False if there is none.
+    /// Ends one session in order. False if there is none. A native one comes back with the user's next packet unless its peer is removed.
     public func disconnect(session id: UInt64) -> Bool {
         guard let session = sessions[id], session.phase != .ending else { return false }
         end(id, because: "disconnected by the administrator")
@@ -57,7 +57,7 @@ extension SessionController {
         sessions.values.reduce(into: [:]) { live, session in
             guard let assignment = session.assignment, session.phase != .ending else { return }
             live[assignment.tunnel, default: []] += assignment.prefixes
-        }
+        }.merging(nativePrefixes()) { $0 + $1 }
     }
 
     // MARK: From the tunnel side
@@ -71,11 +71,12 @@ extension SessionController {
     }
 
     /// Takes what can change while sessions live. Deadlines and limits hold for new connections, PPP options for new calls.
-    public func adopt(_ new: CausewayConfiguration) {
+    func adopt(_ new: CausewayConfiguration, identityReservations: [Reservation] = []) {
         configuration = new
+        self.identityReservations = identityReservations
         limits.configuration = new.admission
         mapper.replace(pools: new.addressPools)
-        mapper.reserve(new.reservations)
+        mapper.reserve(new.reservations + identityReservations)
     }
 
     /// After many sessions have ended, their memory goes back to the system: malloc keeps it otherwise.
@@ -85,9 +86,10 @@ extension SessionController {
         defer { endedAtLastLook = endedSessions }
         guard endedSessions - trimmedAt >= 64, endedSessions == endedAtLastLook else { return }
         trimmedAt = endedSessions
-        // A dictionary keeps the room for the most entries that it ever had, and these entries are big.
-        if sessions.count * 4 < sessions.capacity { sessions = Dictionary(uniqueKeysWithValues: sessions.map { ($0, $1) }) }
-        if connections.count * 4 < connections.capacity { connections = Dictionary(uniqueKeysWithValues: connections.map { ($0, $1) }) }
+        sessions.shrinkIfSparse()
+        connections.shrinkIfSparse()
+        mapper.trim()
+        limits.trim()
         clinux_give_back_memory()
     }
 
@@ -99,6 +101,7 @@ extension SessionController {
         isShuttingDown = true
         let deadline = ContinuousClock.now + configuration.pptp.stopTimeout
         logger.info("shutting down: \(sessions.count) sessions, \(connections.count) control connections")
+        endNatives()
         for id in sessions.keys.sorted() { end(id, because: "the gateway is shutting down") }
         await wait(until: deadline) { sessions.values.allSatisfy { $0.phase == .ending } }
         for id in sessions.keys.sorted() { finish(id, because: "the gateway is shutting down") }

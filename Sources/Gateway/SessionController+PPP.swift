@@ -152,26 +152,6 @@ extension SessionController {
 
     // MARK: Network
 
-    private func allocateAddress(_ session: LegacySession) {
-        guard let user = session.user else { return step(session.id) { $0.refuseAddress(now: .now) } }
-        let attributes = session.attributes
-        var login = Login(
-            user: user, pool: attributes.pool ?? session.listener.pool, tunnel: attributes.tunnel ?? session.listener.tunnel,
-            staticAddress: attributes.staticAddress, prefixes: attributes.prefixes)
-        if case .within(let allowed) = attributes.address { login.allowed = allowed }
-        let admitted: Result<Assignment, Refusal> = session.assignment.map { .success($0) } ?? mapper.admit(login, session: session.id)
-        switch admitted {
-        case .failure(let refusal):
-            logger.error("\(session.label): no address: \(refusal)")
-            step(session.id) { $0.refuseAddress(now: .now) }
-        case .success(let assignment):
-            sessions[session.id]?.assignment = assignment
-            let answer = AddressAssignment(
-                local: assignment.gateway, peer: assignment.address, dns: configuration.ppp.dns, nbns: configuration.ppp.nbns)
-            step(session.id) { $0.assign(answer, now: .now) }
-        }
-    }
-
     private func networkUp(_ network: NetworkParameters, _ session: LegacySession) {
         bind(session, peerMRU: network.peerMRU)
         sessions[session.id]?.phase = .open
@@ -188,9 +168,10 @@ extension SessionController {
 
     /// Ties the session's inner addresses to its tunnel in the data path, if that has not been done just so.
     private func bind(_ session: LegacySession, peerMRU: UInt16) {
-        guard let assignment = session.assignment, let tunnel = tunnelIndexes[assignment.tunnel] else { return }
+        guard let assignment = session.assignment, let way = ways[assignment.tunnel] else { return }
         let mtu = innerMTU(peerMRU: peerMRU)
-        let binding = Binding(gatewayAddress: assignment.gateway, tunnel: tunnel, mtu: mtu, prefixes: assignment.prefixes)
+        let binding = Binding(
+            gatewayAddress: assignment.gateway, tunnel: way.index, mtu: mtu, prefixes: assignment.prefixes, identity: session.identity)
         guard binding != session.bound else { return }
         sessions[session.id]?.mtu = mtu
         sessions[session.id]?.bound = binding
@@ -251,6 +232,7 @@ extension SessionController {
         sessions[id]?.timer = nil
         sessions[id]?.timerDeadline = nil
         mapper.release(id)
+        letGo(of: session)
         limits.callClosed(session.ticket)
         submit(Command(id, .close))
         connections[session.connection]?.sessions[session.call] = nil
@@ -258,6 +240,7 @@ extension SessionController {
             let clearing: ServerConnection.Clearing = session.isEndedByUs ? .adminShutdown : .lostCarrier
             perform(session.connection) { $0.closeCall(session.call, clearing, now: .now) }
         }
+        bindWaitingNatives()
         logger.info("\(session.label): ended after \(Int(session.started.duration(to: .now).seconds)) s: \(text)")
     }
 

@@ -123,7 +123,7 @@ extension SessionController {
             let session = LegacySession(
                 id: nextSession, connection: id, call: call, ticket: ticket, callID: callID, peerCallID: request.callID,
                 listener: listener(of: connection), clientAddress: connection.remote, localAddress: connection.local,
-                identity: connection.state.peer, startedAt: Date(), started: now, ppp: PPPSession(configuration: configuration.link),
+                client: connection.state.peer, startedAt: Date(), started: now, ppp: PPPSession(configuration: configuration.link),
                 flags: initialFlags)
             nextSession += 1
             sessions[session.id] = session

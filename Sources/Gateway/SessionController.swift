@@ -12,8 +12,8 @@ import Settings
 /// Everything between the wire and the tunnel that is not a packet: control connections, PPP links and log-ins, on one event
 /// loop. State machines (PPTP, PPP, mapper) are values that say what to do; this actor does it. Data packets never come here.
 ///
-/// Its files: this one holds the state; `+PPTP` the control connections, `+PPP` the links, `+DataPath` what the workers
-/// report, `+Operations` what an administrator asks for.
+/// Its files: this one holds the state; `+PPTP` the control connections, `+PPP` the links, `+Uplinks` where they go, `+Native` users who
+/// have WireGuard themselves, `+DataPath` what the workers report, `+Operations` what an administrator asks for.
 public actor SessionController {
     /// The actor runs on the event loop of its control connections, so that their handlers call it without a hop.
     public nonisolated let eventLoop: any EventLoop
@@ -21,7 +21,8 @@ public actor SessionController {
 
     var configuration: CausewayConfiguration
     let authenticator: any Authenticator
-    let tunnelIndexes: [String: UInt32]
+    let ways: [String: TunnelWay]
+    let uplinks: any UplinkProvider
     /// nil once stopped: its TUN is gone then.
     var engine: Engine?
     var pump: EventPump?
@@ -34,6 +35,12 @@ public actor SessionController {
     var limits: AdmissionLimits
     var callIDs = CallIDAllocator()
     var mapper: SessionMapper
+    /// Addresses that identities have for good.
+    var identityReservations: [Reservation]
+    /// Users who connect over WireGuard, by the handle of their session.
+    var natives: [UInt64: NativeSession] = [:]
+    /// That their devices connect to.
+    var accessIdentity: WireGuardEngine.Identity?
     var nextConnection: UInt64 = 1
     var nextSession: UInt64 = 1
     var isShuttingDown = false
@@ -47,20 +54,26 @@ public actor SessionController {
     var endedAtLastLook: UInt64 = 0
     let startedAt = Date()
 
-    /// - Parameter tunnels: each tunnel's index in the data path.
-    public init(
-        configuration: CausewayConfiguration, authenticator: any Authenticator, tunnels: [String: UInt32], engine: consuming Engine,
+    /// - Parameters:
+    ///   - ways: how each tunnel is reached.
+    ///   - uplinks: asked for the identities of tunnels that are not shared.
+    init(
+        configuration: CausewayConfiguration, authenticator: any Authenticator, ways: [String: TunnelWay],
+        uplinks: any UplinkProvider = NoUplinks(), identityReservations: [Reservation] = [], engine: consuming Engine,
         eventLoop: any EventLoop, logger: Logger
     ) {
         self.configuration = configuration
         self.authenticator = authenticator
-        self.tunnelIndexes = tunnels
+        self.ways = ways
+        self.uplinks = uplinks
+        self.identityReservations = identityReservations
         self.engine = consume engine
         self.eventLoop = eventLoop
         self.logger = logger
         limits = AdmissionLimits(configuration: configuration.admission)
         mapper = SessionMapper(
-            pools: configuration.addressPools, tunnels: Set(configuration.tunnels.map(\.name)), reservations: configuration.reservations)
+            pools: configuration.addressPools, tunnels: Set(configuration.tunnels.map(\.name)),
+            reservations: configuration.reservations + identityReservations)
     }
 
     /// Starts the workers and listens to them.

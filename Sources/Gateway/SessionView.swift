@@ -5,16 +5,24 @@ import Foundation
 /// One session as operators see it: `causeway sessions`, `GET /v1/sessions`. Field names are part of the API.
 public struct SessionView: Codable, Sendable, Equatable {
     public var id: UInt64
+    /// `pptp`, or `wireguard` for a user who connects natively.
+    public var kind: String
     /// nil before the log-in.
     public var user: String?
     /// `negotiating`, `authenticated`, `open` or `ending`.
     public var state: String
-    public var clientAddress: IPAddress
-    public var gatewayAddress: IPAddress
+    /// nil for a native user who has not been heard of.
+    public var clientAddress: IPAddress?
+    /// Where the call was accepted; PPTP only.
+    public var gatewayAddress: IPAddress?
     /// Ours: the key of the GRE packets that arrive.
-    public var callID: UInt16
+    public var callID: UInt16?
     /// The client's: the key of the GRE packets that we send.
-    public var peerCallID: UInt16
+    public var peerCallID: UInt16?
+    /// The WireGuard key of a native user.
+    public var publicKey: String?
+    /// Seconds since the last handshake of a native user; nil: never.
+    public var lastHandshakeSeconds: Int?
     public var innerAddress: IPAddress?
     /// Networks behind the client.
     public var prefixes: [IPPrefix]
@@ -59,19 +67,69 @@ public struct StatusView: Codable, Sendable, Equatable {
     /// Packets that belong to no session, by cause.
     public var drops: [String: UInt64]
     public var tunnels: [TunnelView]
+    /// nil unless a tunnel or the access listener uses the engine of our own.
+    public var wireGuard: WireGuardView?
+    /// nil unless users may connect natively.
+    public var access: AccessView?
+}
+
+/// Our own WireGuard engine, all tunnels together.
+public struct WireGuardView: Codable, Sendable, Equatable {
+    public var handshakes: UInt64
+    /// Initiations of ours that wait for their turn, and for an answer.
+    public var waitingInitiations: UInt64
+    public var outstandingInitiations: UInt64
+    public var packetsIn: UInt64
+    public var packetsOut: UInt64
+    public var drops: [String: UInt64]
+}
+
+/// The listener that users connect to natively.
+public struct AccessView: Codable, Sendable, Equatable {
+    public var interface: String
+    public var publicKey: String
+    public var listenPort: UInt16?
+    public var peers: Int
+    /// With a handshake in the last three minutes.
+    public var connected: Int
 }
 
 public struct TunnelView: Codable, Sendable, Equatable {
     public var name: String
     public var interface: String
-    /// `kernel` or `userspace`.
+    /// `kernel` or `embedded`.
     public var backend: String
+    /// `shared`, `group` or `per-user`.
+    public var mode: String
     public var up: Bool
-    public var publicKey: String
+    /// nil where identities have keys of their own.
+    public var publicKey: String?
     public var listenPort: UInt16?
     public var peers: [PeerView]
+    /// Every endpoint of every hub, in the order in which they are tried.
+    public var hubs: [HubView]
+    public var failovers: UInt64
+    /// Packets that were dropped because no hub took them.
+    public var lostPackets: UInt64
+    /// nil in mode `shared`.
+    public var identities: IdentityCounts?
     /// What is wrong, if anything.
     public var problem: String?
+}
+
+public struct HubView: Codable, Sendable, Equatable {
+    public var publicKey: String
+    public var endpoint: String
+    public var inUse: Bool
+    /// A handshake was completed since it is in use.
+    public var answers: Bool
+}
+
+public struct IdentityCounts: Codable, Sendable, Equatable {
+    public var known: Int
+    public var up: Int
+    /// The hub may not know their keys.
+    public var neverCompleted: Int
 }
 
 public struct PeerView: Codable, Sendable, Equatable {

@@ -10,6 +10,14 @@ struct DeviceState: Equatable, Sendable {
         var sentBytes: UInt64 = 0
         var keepalive: UInt16 = 0
         var allowedIPs: Set<IPPrefix> = []
+        var unansweredInitiations: UInt64?
+
+        func status(_ key: PublicKey) -> PeerStatus {
+            PeerStatus(
+                publicKey: key, endpoint: endpoint, latestHandshake: latestHandshake, receivedBytes: receivedBytes, sentBytes: sentBytes,
+                allowedIPs: allowedIPs, keepalive: keepalive, hasPresharedKey: presharedKey != nil,
+                unansweredInitiations: unansweredInitiations)
+        }
     }
 
     var privateKey: PrivateKey?
@@ -17,17 +25,9 @@ struct DeviceState: Equatable, Sendable {
     var fwmark: UInt32 = 0
     var peers: [PublicKey: Peer] = [:]
 
-    func status(interfaceName: String, index: UInt32, health: TunnelStatus.Health) -> TunnelStatus {
+    func status(interfaceName: String, health: TunnelStatus.Health) -> TunnelStatus {
         TunnelStatus(
-            interfaceName: interfaceName, interfaceIndex: index, health: health, publicKey: privateKey?.publicKey,
-            listenPort: listenPort,
-            fwmark: fwmark,
-            peers: peers.sorted { $0.key < $1.key }.map { key, peer in
-                PeerStatus(
-                    publicKey: key, endpoint: peer.endpoint, latestHandshake: peer.latestHandshake,
-                    receivedBytes: peer.receivedBytes,
-                    sentBytes: peer.sentBytes, allowedIPs: peer.allowedIPs, keepalive: peer.keepalive,
-                    hasPresharedKey: peer.presharedKey != nil)
-            })
+            interfaceName: interfaceName, health: health, publicKey: privateKey?.publicKey, listenPort: listenPort, fwmark: fwmark,
+            peers: peers.sorted { $0.key < $1.key }.map { $1.status($0) })
     }
 }

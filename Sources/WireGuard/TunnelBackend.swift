@@ -1,4 +1,5 @@
 import Addresses
+import DataPath
 import Netlink
 
 /// Why a tunnel cannot be what it should be. Errors of the kernel are `NetlinkError`.
@@ -7,7 +8,7 @@ public enum TunnelError: Error, Equatable, CustomStringConvertible {
     /// An interface of that name exists and does not carry our mark.
     case foreignInterface(String, kind: String?)
     case notCreated(String)
-    /// The userspace device did not start, does not answer, or refused a command.
+    /// The device does not do what it was told.
     case device(interface: String, reason: String)
 
     public var description: String {
@@ -48,15 +49,34 @@ public struct TunnelChange: Equatable, Sendable {
     /// Key, port, mark, MTU or addresses of the interface.
     public var interfaceChanged = false
 
+    public init(peersAdded: Int = 0, peersChanged: Int = 0, peersRemoved: Int = 0, interfaceChanged: Bool = false) {
+        self.peersAdded = peersAdded
+        self.peersChanged = peersChanged
+        self.peersRemoved = peersRemoved
+        self.interfaceChanged = interfaceChanged
+    }
+
     public var isEmpty: Bool { self == TunnelChange() }
 }
 
-/// A WireGuard device under one interface. Calls are answered when the device has done what was asked.
+/// Where packets go that leave through a tunnel.
+public enum TunnelDevice: Hashable, Sendable {
+    /// A kernel interface, by number: over the TUN and policy routing.
+    case interface(UInt32)
+    /// An identity of the data path's own engine: directly.
+    case identity(WireGuardEngine.Identity)
+
+    public var interfaceIndex: UInt32? { if case .interface(let index) = self { index } else { nil } }
+    public var identity: WireGuardEngine.Identity? { if case .identity(let identity) = self { identity } else { nil } }
+}
+
+/// One private key with its peers: a kernel interface, or an identity of our own engine. Calls are answered when the device has done
+/// what was asked.
 public protocol TunnelBackend: Sendable {
     nonisolated var interfaceName: String { get }
 
-    /// Creates the interface, or adopts the one that a crashed instance of the same name left. Returns the interface's number.
-    func create() async throws -> UInt32
+    /// Creates the device, or adopts the interface that a crashed instance of the same name left.
+    func create() async throws -> TunnelDevice
 
     /// Reads the device, compares, and sends only what differs. `endpoints` has an address for each peer that has one; peers whose
     /// name could not be resolved are left out. A peer that has roamed keeps its address until its configured one changes.
@@ -67,6 +87,12 @@ public protocol TunnelBackend: Sendable {
 
     func status() async throws -> TunnelStatus
 
-    /// Removes the interface and everything that belongs to it. Harmless if there is nothing.
+    /// One peer, without its allowed IPs; nil if there is no such peer. Cheap: it is asked every second.
+    func glance(at peer: PublicKey) async throws -> PeerStatus?
+
+    /// Removes one peer with its session. The next `apply` makes it anew, with a new handshake.
+    func forget(_ peer: PublicKey) async throws
+
+    /// Removes the device and everything that belongs to it. Harmless if there is nothing.
     func remove() async throws
 }

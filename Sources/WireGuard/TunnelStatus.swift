@@ -13,6 +13,23 @@ public struct PeerStatus: Equatable, Sendable {
     /// Seconds; 0 is off.
     public var keepalive: UInt16
     public var hasPresharedKey: Bool
+    /// Since the last completed handshake; nil: the device does not tell.
+    public var unansweredInitiations: UInt64?
+
+    public init(
+        publicKey: PublicKey, endpoint: Endpoint? = nil, latestHandshake: Duration? = nil, receivedBytes: UInt64 = 0, sentBytes: UInt64 = 0,
+        allowedIPs: Set<IPPrefix> = [], keepalive: UInt16 = 0, hasPresharedKey: Bool = false, unansweredInitiations: UInt64? = nil
+    ) {
+        self.publicKey = publicKey
+        self.endpoint = endpoint
+        self.latestHandshake = latestHandshake
+        self.receivedBytes = receivedBytes
+        self.sentBytes = sentBytes
+        self.allowedIPs = allowedIPs
+        self.keepalive = keepalive
+        self.hasPresharedKey = hasPresharedKey
+        self.unansweredInitiations = unansweredInitiations
+    }
 
     /// A session lives 180 seconds (Reject-After-Time of the WireGuard paper, section 6.2): an older handshake carries nothing any more.
     public static let handshakeLifetime: Duration = .seconds(180)
@@ -28,14 +45,11 @@ public struct PeerStatus: Equatable, Sendable {
 public struct TunnelStatus: Equatable, Sendable {
     public enum Health: Equatable, Sendable {
         case running
-        /// The device's process ended; the next start follows after a back-off.
-        case restarting(reason: String, attempt: Int)
-        /// The interface is gone or was taken down by somebody else.
+        /// The device is gone or was taken down by somebody else.
         case broken(reason: String)
     }
 
     public var interfaceName: String
-    public var interfaceIndex: UInt32
     public var health: Health
     public var publicKey: PublicKey?
     public var listenPort: UInt16

@@ -3,9 +3,9 @@ import Gateway
 
 struct Sessions: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the PPTP sessions of the running gateway.",
+        abstract: "Show the sessions of the running gateway.",
         discussion: """
-            One line for each session. IN and OUT count inner IP packets and bytes from and to the client; DROPS adds up every cause. \
+            One line for each session; KIND is pptp, or wireguard for a user who connects natively. IN and OUT count inner IP packets and bytes from and to the client; DROPS adds up every cause. \
             --verbose adds the client's host name, vendor and firmware, call IDs and the drops by cause. --json prints the objects of \
             GET /v1/sessions.
 
@@ -25,10 +25,10 @@ struct Sessions: AsyncParsableCommand {
         if let user { sessions = sessions.filter { $0.user == user } }
         if json { return try printJSON(sessions) }
         printTable(
-            ["ID", "USER", "STATE", "CLIENT", "ADDRESS", "TUNNEL", "ENCRYPTION", "UPTIME", "IN", "OUT", "DROPS"],
+            ["ID", "KIND", "USER", "STATE", "CLIENT", "ADDRESS", "TUNNEL", "ENCRYPTION", "UPTIME", "IN", "OUT", "DROPS"],
             sessions.map { session in
                 [
-                    "\(session.id)", session.user ?? "-", session.state, "\(session.clientAddress)",
+                    "\(session.id)", session.kind, session.user ?? "-", session.state, session.clientAddress.map { "\($0)" } ?? "-",
                     session.innerAddress.map { "\($0)" } ?? "-", session.tunnel ?? "-", session.encryption,
                     durationText(session.uptimeSeconds), "\(session.packetsIn) / \(byteText(session.bytesIn))",
                     "\(session.packetsOut) / \(byteText(session.bytesOut))", "\(session.drops.values.reduce(0, +))",
@@ -37,10 +37,16 @@ struct Sessions: AsyncParsableCommand {
         guard verbose else { return }
         for session in sessions {
             print("")
-            print("session \(session.id): call IDs \(session.callID) (ours), \(session.peerCallID) (client's), MTU \(session.mtu.map { "\($0)" } ?? "-")")
-            print("  client: host \"\(session.clientHostName ?? "")\", vendor \"\(session.clientVendor ?? "")\", firmware \(session.clientFirmware ?? 0)")
+            let mtu = session.mtu.map { "\($0)" } ?? "-"
+            if let callID = session.callID, let peerCallID = session.peerCallID {
+                print("session \(session.id): call IDs \(callID) (ours), \(peerCallID) (client's), MTU \(mtu)")
+                print("  client: host \"\(session.clientHostName ?? "")\", vendor \"\(session.clientVendor ?? "")\", firmware \(session.clientFirmware ?? 0)")
+            } else {
+                let handshake = session.lastHandshakeSeconds.map { "handshake \(durationText($0)) ago" } ?? "no handshake"
+                print("session \(session.id): public key \(session.publicKey ?? "-"), \(handshake), MTU \(mtu)")
+            }
             if !session.prefixes.isEmpty { print("  networks behind it: \(session.prefixes.map(\.description).joined(separator: ", "))") }
-            print("  GRE: \(session.reordered) put back in order, \(session.lost) lost")
+            if session.callID != nil { print("  GRE: \(session.reordered) put back in order, \(session.lost) lost") }
             for (cause, count) in session.drops.sorted(by: { $0.key < $1.key }) { print("  dropped, \(cause): \(count)") }
         }
     }

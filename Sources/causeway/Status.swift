@@ -19,15 +19,34 @@ struct Status: AsyncParsableCommand {
         print("data path: \(status.workers) workers, \(status.instructionSet)")
         print("sessions: \(status.openSessions) open of \(status.sessions), \(status.endedSessions) ended; \(status.failedLogins) failed log-ins; \(status.controlConnections) control connections")
         for tunnel in status.tunnels {
-            print("tunnel \(tunnel.name): \(tunnel.interface) (\(tunnel.backend)), \(tunnel.up ? "up" : "DOWN"), public key \(tunnel.publicKey)")
+            let whose = tunnel.publicKey.map { "public key \($0)" } ?? "mode \(tunnel.mode)"
+            print("tunnel \(tunnel.name): \(tunnel.interface) (\(tunnel.backend)), \(tunnel.up ? "up" : "DOWN"), \(whose)")
             if let problem = tunnel.problem { print("  problem: \(problem)") }
             for peer in tunnel.peers {
                 let handshake = peer.lastHandshakeSeconds.map { "handshake \($0) s ago" } ?? "no handshake yet"
                 print("  peer \(peer.publicKey) at \(peer.endpoint ?? "unknown"): \(handshake), \(byteText(peer.receivedBytes)) received, \(byteText(peer.sentBytes)) sent")
             }
+            if tunnel.hubs.count > 1 {
+                for hub in tunnel.hubs {
+                    print("  hub \(hub.publicKey) at \(hub.endpoint)\(hub.inUse ? hub.answers ? ": in use" : ": in use, has not answered yet" : "")")
+                }
+                print("  failovers: \(tunnel.failovers), packets lost meanwhile: \(tunnel.lostPackets)")
+            }
+            if let identities = tunnel.identities {
+                print("  identities: \(identities.known), \(identities.up) up, \(identities.neverCompleted) never completed a handshake")
+            }
         }
-        for (name, counts) in [("control messages", status.control), ("refused connections", status.refused), ("packets of no session", status.drops)]
-        where !counts.isEmpty {
+        if let access = status.access {
+            let port = access.listenPort.map { "UDP port \($0)" } ?? "no UDP port"
+            print("access: \(access.interface), \(port), \(access.connected) of \(access.peers) peers connected, public key \(access.publicKey)")
+        }
+        if let engine = status.wireGuard {
+            print("WireGuard engine: \(engine.handshakes) handshakes, initiations: \(engine.outstandingInitiations) unanswered, \(engine.waitingInitiations) wait for their turn")
+        }
+        for (name, counts) in [
+            ("control messages", status.control), ("refused connections", status.refused),
+            ("packets of no session", status.drops), ("WireGuard drops", status.wireGuard?.drops ?? [:]),
+        ] where !counts.isEmpty {
             print("\(name): " + counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
         }
     }

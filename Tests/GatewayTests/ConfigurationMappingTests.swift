@@ -274,7 +274,7 @@ import Testing
     }
 
     @Test func engine() throws {
-        let engine = try sample(Self.numbers).engine
+        let engine = try sample(Self.numbers).engine(["hub": .kernel])
         #expect(engine.role == .gateway)
         #expect(engine.interface == "cwtun")
         #expect(engine.workers == 3)

@@ -1,5 +1,8 @@
 import Addresses
+import Authentication
 import Foundation
+import Identities
+import WireGuard
 
 @testable import Gateway
 
@@ -21,6 +24,10 @@ actor FakeOperations: Operations {
     func status() -> StatusView? { .sample }
     func sessions() -> [SessionView] { open }
     func tunnels() -> [TunnelView] { [.sample] }
+    func identities() throws -> [IdentityView] {
+        if reloadFails { throw Unreadable() }
+        return [.sample("ann", in: "hub"), .sample("bob", in: "other")]
+    }
 
     func disconnect(session id: UInt64) -> Bool {
         defer { open.removeAll { $0.id == id } }
@@ -42,12 +49,22 @@ actor FakeOperations: Operations {
 extension SessionView {
     static func sample(_ id: UInt64, user: String?) -> SessionView {
         SessionView(
-            id: id, user: user, state: user == nil ? "negotiating" : "open", clientAddress: IPAddress("198.51.100.7")!,
+            id: id, kind: "pptp", user: user, state: user == nil ? "negotiating" : "open", clientAddress: IPAddress("198.51.100.7")!,
             gatewayAddress: IPAddress("192.0.2.1")!, callID: 4711, peerCallID: 0, innerAddress: user.map { _ in IPAddress("10.8.0.10")! },
             prefixes: user == "ann" ? [IPPrefix("192.168.5.0/24")!] : [], tunnel: user.map { _ in "hub" }, encryption: "MPPE-128 stateless",
             mtu: user.map { _ in 1396 }, startedAt: Date(timeIntervalSince1970: 1_700_000_000), uptimeSeconds: 61,
             clientHostName: "till", clientVendor: "Microsoft", clientFirmware: 0, packetsIn: 1, bytesIn: 2, packetsOut: 3, bytesOut: 4,
             reordered: 5, lost: 6, drops: ["gre-late": 7])
+    }
+}
+
+extension IdentityView {
+    static func sample(_ name: String, in tunnel: String) -> IdentityView {
+        let key = PrivateKey(base64: "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=")!
+        return IdentityView(
+            Identity(
+                id: .init(tunnel: tunnel, kind: .user, name: name), publicKey: key.publicKey, privateKey: key.withBytes { Secret($0) },
+                addresses: [IPAddress("10.8.0.10")!], createdAt: 1_700_000_000, handshakeAt: nil), up: true, sessions: 1)
     }
 }
 
@@ -60,11 +77,13 @@ extension StatusView {
 
 extension TunnelView {
     static let sample = TunnelView(
-        name: "hub", interface: "cw-hub", backend: "kernel", up: true, publicKey: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
+        name: "hub", interface: "cw-hub", backend: "kernel", mode: "shared", up: true, publicKey: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
         listenPort: 51820,
         peers: [
             PeerView(
                 publicKey: "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=", endpoint: "192.0.2.9:51820",
                 allowedIPs: [IPPrefix("0.0.0.0/0")!], lastHandshakeSeconds: 12, receivedBytes: 100, sentBytes: 200)
-        ], problem: "none really")
+        ],
+        hubs: [HubView(publicKey: "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=", endpoint: "192.0.2.9:51820", inUse: true, answers: true)],
+        failovers: 1, lostPackets: 2, problem: "none really")
 }

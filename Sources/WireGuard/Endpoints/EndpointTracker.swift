@@ -50,9 +50,9 @@ public struct EndpointTracker: Sendable {
         fixed.merging(named.compactMapValues(\.current)) { address, _ in address }
     }
 
-    /// Tells which sessions live. `wallClock` is the time since the Unix epoch.
-    public mutating func observe(_ status: TunnelStatus, wallClock: Duration) {
-        for peer in status.peers { named[peer.publicKey]?.hasLiveSession = peer.hasLiveSession(now: wallClock) }
+    /// Tells which peers have sessions that live.
+    public mutating func observe(live: Set<PublicKey>) {
+        for peer in named.keys { named[peer]!.hasLiveSession = live.contains(peer) }
     }
 
     /// The names to look up now, each once.

@@ -25,7 +25,7 @@ public actor KernelBackend: TunnelBackend {
         self.mark = mark
     }
 
-    public func create() async throws -> UInt32 {
+    public func create() async throws -> TunnelDevice {
         try InterfaceName.validate(interfaceName)
         let route = try NetlinkSocket(.route)
         let generic = try NetlinkSocket(.generic)
@@ -49,7 +49,7 @@ public actor KernelBackend: TunnelBackend {
                 message: "no generic netlink family")
         }
         sockets = Sockets(route: route, generic: generic, family: family)
-        return link.index
+        return .interface(link.index)
     }
 
     public func apply(_ configuration: TunnelConfiguration, endpoints: [PublicKey: Endpoint]) async throws -> TunnelChange {
@@ -77,7 +77,17 @@ public actor KernelBackend: TunnelBackend {
     public func status() async throws -> TunnelStatus {
         let (sockets, link) = try device()
         let health: TunnelStatus.Health = link.isUp ? .running : .broken(reason: "the interface was taken down")
-        return try read(sockets, link).status(interfaceName: interfaceName, index: link.index, health: health)
+        return try read(sockets, link).status(interfaceName: interfaceName, health: health)
+    }
+
+    public func glance(at peer: PublicKey) async throws -> PeerStatus? {
+        try await status().peers.first { $0.publicKey == peer }
+    }
+
+    public func forget(_ peer: PublicKey) async throws {
+        let (sockets, link) = try device()
+        try send(DeviceUpdate(peers: [.init(publicKey: peer, kind: .remove)]), sockets, link)
+        appliedEndpoints[peer] = nil
     }
 
     public func remove() async throws {

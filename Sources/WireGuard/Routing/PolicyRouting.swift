@@ -48,6 +48,8 @@ public struct PolicyRouting: Equatable, Sendable {
     public var tunName: String
     public var tunIndex: UInt32
     public var tunnels: [Tunnel]
+    /// Inner prefixes that no tunnel has at present: they have no way, either way.
+    public var closed: [IPPrefix]
     public var returnTable: UInt32
     public var basePriority: UInt32
 
@@ -58,7 +60,7 @@ public struct PolicyRouting: Equatable, Sendable {
     static let worstMetric = UInt32.max
 
     public init(
-        tunName: String, tunIndex: UInt32, tunnels: [Tunnel], returnTable: UInt32,
+        tunName: String, tunIndex: UInt32, tunnels: [Tunnel], closed: [IPPrefix] = [], returnTable: UInt32,
         basePriority: UInt32 = PolicyRouting.defaultBasePriority
     ) throws {
         self.tunName = tunName
@@ -68,6 +70,7 @@ public struct PolicyRouting: Equatable, Sendable {
             tunnel.prefixes = Self.withoutCovered(tunnel.prefixes)
             return tunnel
         }
+        self.closed = Self.withoutCovered(closed)
         self.returnTable = returnTable
         self.basePriority = basePriority
         try validate()
@@ -133,6 +136,8 @@ public struct PolicyRouting: Equatable, Sendable {
     func rules(_ family: IPAddress.Family) -> [Rule] {
         let prefixes = tunnels.map { ($0, $0.prefixes.filter { $0.family == family }) }
         let all = prefixes.flatMap(\.1)
+        // Of a network that is closed, tunnels may have single addresses; their own rules come first.
+        let guarded = Set(all + closed.filter { $0.family == family }).sorted()
         func rule(
             _ offset: UInt32, from source: IPPrefix? = nil, to destination: IPPrefix? = nil, iif: String? = nil,
             _ action: Rule.Action
@@ -141,8 +146,8 @@ public struct PolicyRouting: Equatable, Sendable {
         }
         var rules = tunnels.map { rule(2, iif: $0.interfaceName, .blackhole) }
         rules.append(rule(4, iif: tunName, .blackhole))
-        rules += all.map { rule(6, from: $0, .blackhole) }
-        rules += all.map { rule(7, to: $0, .unreachable) }
+        rules += guarded.map { rule(6, from: $0, .blackhole) }
+        rules += guarded.map { rule(7, to: $0, .unreachable) }
         for (tunnel, own) in prefixes {
             rules += own.map { rule(5, from: $0, iif: "lo", .lookup(table: tunnel.table)) }
             rules += own.map { rule(3, from: $0, iif: tunName, .lookup(table: tunnel.table)) }

@@ -102,6 +102,15 @@ extension PolicyRouting {
         }
     }
 
+    /// Removes our routes in the table of a tunnel that has ended.
+    public static func removeRoutes(_ socket: NetlinkSocket, table: UInt32) throws {
+        for family in try families(socket) {
+            for route in try socket.routes(family, table: table) where route.origin == RouteOrigin.causeway {
+                try socket.delete(RouteRequest.delete(route))
+            }
+        }
+    }
+
     // ---- Differences ----
 
     struct RuleDifference: Equatable {

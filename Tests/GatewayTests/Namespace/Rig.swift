@@ -32,8 +32,8 @@ final class Rig: Sendable {
         logger.logLevel = .critical
         controller = SessionController(
             configuration: configuration,
-            authenticator: LocalAuthenticator(directory: configuration.users, limits: configuration.loginLimits), tunnels: ["hub": 0],
-            engine: try Engine(configuration.engine), eventLoop: group.next(), logger: logger)
+            authenticator: LocalAuthenticator(directory: configuration.users, limits: configuration.loginLimits), ways: ["hub": TunnelWay(index: 0)],
+            engine: try Engine(configuration.engine(["hub": .kernel])), eventLoop: group.next(), logger: logger)
         try await controller.start()
         await controller.setTunnel(0, mtu: 1420, up: true)
         listener = try await PPTPListener.open(configuration.listeners[0], descriptor: nil, controller: controller, group: group)

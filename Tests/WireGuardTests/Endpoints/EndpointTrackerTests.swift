@@ -14,19 +14,6 @@ import Testing
         PeerConfiguration(publicKey: publicKey(key), endpoint: text.map { PeerEndpoint($0)! }, allowedIPs: [])
     }
 
-    /// A status in which the peer's last handshake was so long before `wallClock`.
-    func status(handshakeAgo: Duration?) -> TunnelStatus {
-        TunnelStatus(
-            interfaceName: "wg0", interfaceIndex: 1, health: .running, publicKey: nil, listenPort: 0, fwmark: 0,
-            peers: [
-                PeerStatus(
-                    publicKey: publicKey(1), endpoint: nil, latestHandshake: handshakeAgo.map { .seconds(10000) - $0 },
-                    receivedBytes: 0, sentBytes: 0,
-                    allowedIPs: [], keepalive: 0, hasPresharedKey: false)
-            ])
-    }
-    let wallClock = Duration.seconds(10000)
-
     @Test func onlyNamesAreLookedUpAndEachOnce() {
         var tracker = EndpointTracker([peer(1, "hub.example:5"), peer(2, "192.0.2.9:5"), peer(3, nil), peer(4, "hub.example:5")])
         #expect(tracker.endpoints == [publicKey(2): endpoint("192.0.2.9:5")])
@@ -43,18 +30,18 @@ import Testing
         #expect(tracker.due(start + .seconds(29)) == [])
         #expect(tracker.due(start + .seconds(30)) == [hub])
         _ = tracker.resolved(hub, [one])
-        tracker.observe(status(handshakeAgo: .seconds(10)), wallClock: wallClock)
+        tracker.observe(live: [publicKey(1)])
         #expect(tracker.due(start + .seconds(329)) == [])
         #expect(tracker.due(start + .seconds(330)) == [hub])
         // The session died: every 30 s again.
-        tracker.observe(status(handshakeAgo: .seconds(181)), wallClock: wallClock)
+        tracker.observe(live: [])
         #expect(tracker.due(start + .seconds(360)) == [hub])
     }
 
     @Test func aLiveSessionKeepsItsAddressWhileTheNameHasIt() {
         var tracker = EndpointTracker([peer(1, "hub.example:5")])
         _ = tracker.resolved(hub, [one, two])
-        tracker.observe(status(handshakeAgo: .seconds(10)), wallClock: wallClock)
+        tracker.observe(live: [publicKey(1)])
         #expect(tracker.resolved(hub, [two, one]) == [:])
         #expect(tracker.resolved(hub, [three]) == [publicKey(1): three])
     }

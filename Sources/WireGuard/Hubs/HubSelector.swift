@@ -1,0 +1,142 @@
+/// Which endpoint of which hub a tunnel uses. A value: times and what handshakes showed go in, decisions come out.
+///
+/// A tunnel's places are the endpoints of its hubs in the configured order. Timers:
+///
+///     failover-after   an uplink that has tried for so long without a completed handshake moves the tunnel to the next place, after the
+///                      last to the first. Once every place was tried in vain the time doubles with each round, up to eight times.
+///     return-after     from a place that works, the first is probed that long after the move, and again that long after each probe
+///                      that found nothing; never if there is none.
+///     probeTime        how long the probe's handshake may take: two attempts (Rekey-Timeout of the WireGuard paper is 5 s).
+///
+/// One uplink cannot move the others for a reason of its own, such as a key that the hub does not know: an uplink's trying counts
+/// only if nobody has completed a handshake since it began, and one that never completed any counts only while no other has.
+public struct HubSelector: Sendable, Equatable {
+    /// An endpoint of a hub, by number.
+    public struct Place: Hashable, Sendable {
+        public var hub: Int
+        public var endpoint: Int
+
+        public init(hub: Int, endpoint: Int) {
+            self.hub = hub
+            self.endpoint = endpoint
+        }
+    }
+
+    public struct Timing: Sendable, Equatable {
+        public var failoverAfter: Duration
+        /// nil: never.
+        public var returnAfter: Duration?
+        public var probeTime: Duration
+
+        public init(failoverAfter: Duration, returnAfter: Duration?, probeTime: Duration = .seconds(11)) {
+            self.failoverAfter = failoverAfter
+            self.returnAfter = returnAfter
+            self.probeTime = probeTime
+        }
+    }
+
+    /// What is known of one uplink of the tunnel.
+    public struct Uplink: Sendable, Equatable {
+        /// Since its start, at any place.
+        public var hasCompleted: Bool
+        /// nil: its last handshake is good, or it has nothing to send.
+        public var tryingSince: ContinuousClock.Instant?
+
+        public init(hasCompleted: Bool, tryingSince: ContinuousClock.Instant?) {
+            self.hasCompleted = hasCompleted
+            self.tryingSince = tryingSince
+        }
+    }
+
+    public enum Decision: Sendable, Equatable {
+        case stay
+        /// No handshake completes: all uplinks go there.
+        case failover(Place)
+        /// One uplink asks whether the first place answers again; the others stay.
+        case probe(Place)
+        /// It does: all uplinks go back.
+        case goBack(Place)
+        /// It does not.
+        case endProbe
+    }
+
+    private enum Return: Sendable, Equatable {
+        case none
+        case at(ContinuousClock.Instant)
+        case probing(until: ContinuousClock.Instant)
+    }
+
+    public let timing: Timing
+    private let places: [Place]
+    private var index = 0
+    private var movedAt: ContinuousClock.Instant
+    private var lastCompletion: ContinuousClock.Instant?
+    /// Moves since a handshake was completed.
+    private var movesInVain = 0
+    private var comingBack = Return.none
+    public private(set) var failovers: UInt64 = 0
+
+    /// - Parameter endpoints: how many each hub has, in order.
+    public init(endpoints: [Int], timing: Timing, now: ContinuousClock.Instant) {
+        self.timing = timing
+        places = endpoints.enumerated().flatMap { hub, count in (0..<count).map { Place(hub: hub, endpoint: $0) } }
+        movedAt = now
+    }
+
+    /// nil: no hub has an endpoint; then they have to speak first.
+    public var current: Place? { places.isEmpty ? nil : places[index] }
+    public var isProbing: Bool { if case .probing = comingBack { true } else { false } }
+    /// A handshake was completed at the current place.
+    public var works: Bool { lastCompletion != nil }
+
+    /// An uplink has completed a handshake at the current place.
+    public mutating func completed(at now: ContinuousClock.Instant) {
+        lastCompletion = now
+        movesInVain = 0
+    }
+
+    /// - Parameter probeCompleted: the handshake of the probe was completed.
+    public mutating func evaluate(
+        _ uplinks: [Uplink], probeCompleted: Bool = false, now: ContinuousClock.Instant
+    ) -> Decision {
+        guard places.count > 1 else { return .stay }
+        if isProbing, probeCompleted { return .goBack(move(to: 0, now)) }
+        if hasFailed(uplinks, now) {
+            failovers += 1
+            movesInVain += 1
+            return .failover(move(to: (index + 1) % places.count, now))
+        }
+        switch comingBack {
+        case .none:
+            guard index != 0, works, let after = timing.returnAfter else { return .stay }
+            comingBack = .at(max(now, movedAt + after))
+            return .stay
+        case .at(let time):
+            guard now >= time else { return .stay }
+            comingBack = .probing(until: now + timing.probeTime)
+            return .probe(places[0])
+        case .probing(let end):
+            guard now >= end else { return .stay }
+            comingBack = .at(now + (timing.returnAfter ?? .zero))
+            return .endProbe
+        }
+    }
+
+    private mutating func move(to new: Int, _ now: ContinuousClock.Instant) -> Place {
+        index = new
+        movedAt = now
+        lastCompletion = nil
+        comingBack = .none
+        return places[new]
+    }
+
+    private func hasFailed(_ uplinks: [Uplink], _ now: ContinuousClock.Instant) -> Bool {
+        let proven = uplinks.filter(\.hasCompleted)
+        let patience = timing.failoverAfter * (1 << min(3, movesInVain / places.count))
+        return (proven.isEmpty ? uplinks : proven).contains { uplink in
+            guard let since = uplink.tryingSince else { return false }
+            if let lastCompletion, lastCompletion > since { return false }
+            return now - max(since, movedAt) >= patience
+        }
+    }
+}
