@@ -15,8 +15,14 @@ extension ConfigurationReader {
                 report.refuse("\(tunnel.table) is the routing table of \(other) already", at: "\(path).table")
             }
         }
-        if let access = configuration.access, let other = names[access.interface] {
+        if let access = configuration.access, let other = names.updateValue("access.interface", forKey: access.interface) {
             report.refuse("\"\(access.interface)\" is the interface of \(other) already", at: "access.interface")
+        }
+        for tunnel in configuration.tunnels where tunnel.mode != .shared && tunnel.backend != .embedded {
+            for (name, path) in names.sorted(by: { $0.key < $1.key }) where name.hasPrefix(tunnel.interface + "-") {
+                guard let number = Int(name.dropFirst(tunnel.interface.count + 1)), tunnel.interface(ofIdentity: number) == name else { continue }
+                report.refuse("\"\(name)\" is the interface of an identity of tunnel \"\(tunnel.name)\"", at: path)
+            }
         }
     }
 

@@ -70,7 +70,8 @@ extension IdentityPlan {
             }
             let peers = (configuration.access?.peers ?? []).filter { $0.tunnel == tunnel.name && seen.insert($0.user).inserted }
             return users + peers.map { peer in
-                var attributes = UserAttributes(tunnel: peer.tunnel)
+                // Without a tunnel: only pools of this one's listeners are offered.
+                var attributes = UserAttributes()
                 if let address = peer.address { attributes.address = .fixed(address) }
                 return Need(.init(tunnel: tunnel.name, kind: .user, name: peer.user), source(for: attributes, in: tunnel.name, configuration))
             }

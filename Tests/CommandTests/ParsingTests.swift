@@ -20,6 +20,9 @@ import Testing
     @Test(arguments: [
         ["nonsense"], ["sessions", "extra"], ["sessions", "--nonsense"], ["disconnect"], ["disconnect", "ann", "bob"],
         ["serve", "--config"], ["check", "file"], ["status", "--socket"], ["reload", "now"], ["dial"], ["dial", "--server", "192.0.2.1"],
+        ["hub", "nonsense"], ["hub", "config", "peers"], ["hub", "config", "--diff", "a", "--merge", "b"], ["hub", "config", "--keep-others"],
+        ["hub", "config", "--merge", "a", "--json"], ["hub", "config", "--interface", "a b"], ["hub", "config", "--interface", "$(reboot)"],
+        ["hub", "config", "--interface", "sixteen-bytes-xx"], ["hub", "identities", "ann"], ["hub", "prune", "ann"],
     ])
     func usageErrors(_ arguments: [String]) {
         #expect(fails(arguments).code == 64)

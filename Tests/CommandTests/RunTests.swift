@@ -46,10 +46,15 @@ import Testing
             {"version":"1","instance":"main","startedAt":"2023-11-14T22:13:20Z","workers":1,"instructionSet":"scalar","controlConnections":0,
             "sessions":0,"openSessions":0,"endedSessions":0,"failedLogins":0,"control":{},"refused":{},"drops":{"gre-late":1},"tunnels":[]}
             """
+        let identity = """
+            [{"tunnel":"hub","kind":"user","name":"ann","publicKey":"k","addresses":["10.8.0.10"],"generation":1,"createdAt":"2023-11-14T22:13:20Z",
+            "lastHandshake":"2023-11-14T22:13:20Z","up":true,"sessions":1}]
+            """
         for (arguments, answer, line) in [
             (["sessions"], "[]", "GET /v1/sessions HTTP/1.1"), (["sessions", "--json"], "[]", "GET /v1/sessions HTTP/1.1"),
             (["status"], status, "GET /v1/status HTTP/1.1"), (["status", "--json"], status, "GET /v1/status HTTP/1.1"),
             (["reload"], "{\"applied\":[\"pool\"],\"needRestart\":[]}", "POST /v1/reload HTTP/1.1"),
+            (["hub", "identities"], identity, "GET /v1/identities HTTP/1.1"), (["hub", "identities", "--json", "--never"], identity, "GET /v1/identities HTTP/1.1"),
         ] {
             let (code, asked) = try await run(arguments, answer: answer)
             #expect(code == 0, "\(arguments)")
@@ -66,7 +71,7 @@ import Testing
     }
 
     @Test func nobodyThereIs69() async {
-        for command in [["sessions"], ["status"], ["reload"], ["disconnect", "ann"]] {
+        for command in [["sessions"], ["status"], ["reload"], ["disconnect", "ann"], ["hub", "identities"]] {
             #expect(await run(command + ["--socket", "/tmp/cwt-no-such-socket"]) == 69)
         }
     }
@@ -78,6 +83,8 @@ import Testing
         try Data("nonsense = 1\n".utf8).write(to: URL(fileURLWithPath: file))
         #expect(await run(["check", "--config", file]) == 78)
         #expect(await run(["serve", "--config", file]) == 78)
+        for hub in ["config", "provision", "prune"] { #expect(await run(["hub", hub, "--config", file]) == 78) }
+        #expect(await run(["hub", "identities", "--offline", "--config", file]) == 78)
     }
 }
 

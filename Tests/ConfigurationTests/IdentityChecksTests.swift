@@ -39,6 +39,15 @@ import Testing
         }
     }
 
+    @Test func interfacesOfIdentitiesAreNobodyElses() {
+        for (name, fails) in [("cw-hub-7", true), ("cw-hub-07", false), ("cw-hub-x", false), ("cw-hub7", false)] {
+            let sample = Sample.with {
+                $0 = self.sample("per-user", secrets: "a * p *\n", users: "[data-path]\ninterface = \"\(name)\"\n")
+            }
+            #expect(sample.issues.map(\.key) == (fails ? ["data-path.interface"] : []), "\(name)")
+        }
+    }
+
     @Test func everybodyHasAName() {
         let messages = sample("per-user", secrets: "a * p *\n* * p *\n").messages
         #expect(messages.count == 1 && messages[0].hasPrefix("/etc/causeway/chap-secrets:2: user * cannot have an identity in tunnel \"hub\""), "\(messages)")
