@@ -270,7 +270,7 @@ void cw_device_read_tun(cw_device_worker *worker, uint64_t now) {
         .now = now,
     };
     size_t header_size = worker->device->virtio ? CW_TUN_HEADER : 0;
-    for (uint32_t i = 0; i < worker->device->config.batch_size && out.packets < CW_DEVICE_PACKETS; i++) {
+    for (uint32_t i = 0; i < worker->device->config.batch_size && out.packets < CW_DEVICE_PACKETS && worker->tun_fd >= 0; i++) {
         struct virtio_net_hdr header = {0};
         cw_buffer *buffer = cw_pool_take(&worker->pool);
         struct iovec vectors[3] = {

@@ -60,20 +60,25 @@ static void split(const uint8_t *data, size_t size) {
     free(exact);
 }
 
-static void repair(uint8_t *p, size_t length, uint8_t what, const uint8_t *before, size_t before_length) {
+// Makes the packet the next one of the flow that `before` belongs to.
+static void follow(uint8_t *p, size_t length, size_t transport, const uint8_t *before, size_t before_length) {
+    uint8_t flags = p[transport + 13];
+    memcpy(p, before, transport + 20);
+    if (p[0] >> 4 == 4) cw_put16(p + 4, (uint16_t)(cw_get16(before + 4) + 1));
+    if (p[p[0] >> 4 == 4 ? 9 : 6] != CW_IPPROTO_TCP) return;
+    size_t header = transport + (size_t)(before[transport + 12] >> 4) * 4;
+    p[transport + 13] = (uint8_t)(16 | (flags & 8));
+    if (header < transport + 20 || header > before_length || header > length) return;
+    memcpy(p + transport + 20, before + transport + 20, header - transport - 20);
+    cw_put32(p + transport + 4, cw_get32(before + transport + 4) + (uint32_t)(before_length - header));
+}
+
+static void repair(uint8_t *p, size_t length, uint8_t what, const cw_buffer *before) {
     bool four = p[0] >> 4 == 4;
     size_t transport = four ? CW_IPV4_HEADER : CW_IPV6_HEADER;
     if (length < transport + 20 || (!four && p[0] >> 4 != 6)) return;
-    if ((what & FOLLOW) != 0 && before != NULL && before[0] == p[0] && before_length >= transport + 20) {
-        uint8_t flags = p[transport + 13];
-        memcpy(p, before, transport + 20);
-        if (four) cw_put16(p + 4, (uint16_t)(cw_get16(before + 4) + 1));
-        if ((four ? p[9] : p[6]) == CW_IPPROTO_TCP) {
-            size_t header = transport + (size_t)(before[transport + 12] >> 4) * 4;
-            if (before_length >= header) cw_put32(p + transport + 4, cw_get32(before + transport + 4) + (uint32_t)(before_length - header));
-            if (length >= header && before_length >= header && header > transport) memcpy(p + transport + 20, before + transport + 20, header > transport + 20 ? header - transport - 20 : 0);
-            p[transport + 13] = (uint8_t)(16 | (flags & 8));
-        }
+    if ((what & FOLLOW) != 0 && before != NULL && before->length >= transport + 20 && before->storage[before->offset] == p[0]) {
+        follow(p, length, transport, before->storage + before->offset, before->length);
         what |= REPAIR_LENGTHS;
     }
     if ((what & REPAIR_LENGTHS) != 0) {
@@ -114,11 +119,11 @@ static void coalesce(const uint8_t *data, size_t size) {
         uint8_t what = data[at + 2];
         at += 3;
         if (length > size - at) length = size - at;
-        cw_buffer *buffer = &buffers[count], *before = count > 0 ? &buffers[count - 1] : NULL;
+        cw_buffer *buffer = &buffers[count];
         buffer->offset = CW_HEADROOM;
         buffer->length = (uint16_t)length;
         memcpy(cw_buffer_data(buffer), data + at, length);
-        if (length > 0) repair(cw_buffer_data(buffer), length, what, before == NULL ? NULL : cw_buffer_data(before), before == NULL ? 0 : before->length);
+        if (length > 0) repair(cw_buffer_data(buffer), length, what, count > 0 ? &buffers[count - 1] : NULL);
         at += length;
         came += fingerprint(cw_buffer_data(buffer), length);
         count++;
