@@ -75,6 +75,7 @@ extension CausewayConfiguration {
 
     /// Our own WireGuard listener: users who migrated connect to it and keep their inner address.
     public struct Access: Sendable, Equatable {
+        /// Under this name wg(8) finds it; it is no interface of the kernel.
         public var interface = "cw-access"
         public var listenPort: UInt16 = 51820
         public var privateKeyFile: String
@@ -83,8 +84,6 @@ extension CausewayConfiguration {
         /// 0: none.
         public var fwmark: UInt32 = 0
         public var mtu = 1420
-        /// Of the interface; not needed for users' traffic.
-        public var addresses: [InterfaceAddress] = []
         /// Where users go whose entry names no tunnel: always the name of a configured one.
         public var tunnel: String
         public var peers: [Peer] = []

@@ -68,11 +68,10 @@ extension ConfigurationReader {
         }
     }
 
-    /// Our own addresses on the modern side, with their keys.
+    /// Our own addresses in the tunnels, with their keys.
     private var interfaceAddresses: [(IPAddress, String)] {
-        let tunnels = configuration.tunnels.enumerated().map { ("tunnel[\($0)]", $1.addresses) }
-        return (tunnels + [("access", configuration.access?.addresses ?? [])]).flatMap { path, addresses in
-            addresses.enumerated().map { ($1.address, "\(path).addresses[\($0)]") }
+        configuration.tunnels.enumerated().flatMap { index, tunnel in
+            tunnel.addresses.enumerated().map { ($1.address, "tunnel[\(index)].addresses[\($0)]") }
         }
     }
 

@@ -113,16 +113,15 @@ private struct Differences {
         }
     }
 
-    /// The listener itself stays as it was started; who may connect to it changes at any time.
+    /// Whether there is a listener, and under which name, is decided at the start.
     mutating func access() {
         compare("access", old.access == nil, new.access == nil, live: false)
         guard let before = old.access, let after = new.access else { return }
         compare("access.interface", before.interface, after.interface, live: false)
-        compare("access.listen-port", before.listenPort, after.listenPort, live: false)
-        compare("access.private-key-file", before.privateKey, after.privateKey, live: false)
-        compare("access.fwmark", before.fwmark, after.fwmark, live: false)
-        compare("access.mtu", before.mtu, after.mtu, live: false)
-        compare("access.addresses", before.addresses, after.addresses, live: false)
+        compare("access.listen-port", before.listenPort, after.listenPort, live: true)
+        compare("access.private-key-file", before.privateKey, after.privateKey, live: true)
+        compare("access.fwmark", before.fwmark, after.fwmark, live: true)
+        compare("access.mtu", before.mtu, after.mtu, live: true)
         compare("access.tunnel", before.tunnel, after.tunnel, live: true)
         compare("access.peer", before.peers, after.peers, live: true)
     }

@@ -20,7 +20,6 @@ extension ConfigurationReader {
         table.read(&access.listenPort, "listen-port", 1...UInt16.max)
         table.read(&access.fwmark, "fwmark", 0...UInt32.max)
         table.read(&access.mtu, "mtu", 576...9000)
-        table.read(&access.addresses, "addresses", of: Self.interfaceAddressRule, Self.interfaceAddress)
         for peer in table.tables("peer", header: "access.peer") { accessPeer(peer, of: access.tunnel) }
         table.finish()
         if !table.has("peer") { report.warn("there is no [[access.peer]]: nobody can connect", at: table.path) }

@@ -423,7 +423,12 @@ extension CausewayConfiguration {
             changed.interface = old.interface
             changed.backend = old.backend
             changed.table = old.table
-            changed.mode = old.mode
+            changed.defaultGroup = old.defaultGroup
+            if changed.mode != old.mode {
+                changed.mode = old.mode
+                // Only one of the two modes has a key in the file.
+                (changed.privateKeyFile, changed.privateKey) = (old.privateKeyFile, old.privateKey)
+            }
             return changed
         }
         // A listener is opened, and its interface named, at a start only.

@@ -20,7 +20,7 @@ import Testing
     @Test func defaults() throws {
         let access = try #require(try sample().parse().access)
         #expect(access.interface == "cw-access" && access.listenPort == 51820 && access.fwmark == 0 && access.mtu == 1420)
-        #expect(access.tunnel == "hub" && access.addresses.isEmpty && access.privateKey.count == 32)
+        #expect(access.tunnel == "hub" && access.privateKey.count == 32)
         #expect(
             access.peers == [
                 .init(user: "eve", publicKey: Sample.publicKey, address: IPAddress("10.8.1.7")!, prefixes: [], tunnel: "hub", group: nil)
@@ -34,14 +34,12 @@ import Testing
             listen-port = 7
             fwmark = 9
             mtu = 1300
-            addresses = ["10.9.0.1/24"]
             tunnel = "hub"
             [[access.peer]]
             """
         let access = try #require(
             try sample { $0.rest = $0.rest.replacing("[[access.peer]]", with: all) + "preshared-key-file = \"/key\"\nprefixes = [\"10.77.0.0/16\"]\n" }.parse().access)
         #expect(access.interface == "cwa" && access.listenPort == 7 && access.fwmark == 9 && access.mtu == 1300)
-        #expect(access.addresses.map(\.description) == ["10.9.0.1/24"])
         #expect(access.peers[0].presharedKey?.count == 32 && access.peers[0].prefixes.map(\.description) == ["10.77.0.0/16"])
     }
 
@@ -57,7 +55,6 @@ import Testing
         ("[[access.peer]]", "interface = \"cw-hub\"\n[[access.peer]]", "access.interface"),
         ("[[access.peer]]", "interface = \"causeway0\"\n[[access.peer]]", "access.interface"),
         ("[[access.peer]]", "backend = \"kernel\"\n[[access.peer]]", "access.backend"),
-        ("[[access.peer]]", "addresses = [\"10.8.0.20/24\"]\n[[access.peer]]", "access.addresses[0]"),
         ("user = \"eve\"", "", "access.peer[0].user"), ("user = \"eve\"", "user = \"\"", "access.peer[0].user"),
         (Sample.publicKey, "x", "access.peer[0].public-key"), ("10.8.1.7", "2001:db8::1", "access.peer[0].address"),
         ("address = \"10.8.1.7\"", "", "access.peer[0].address"), ("address = \"10.8.1.7\"", "addres = \"10.8.1.7\"", "access.peer[0].addres"),
