@@ -198,7 +198,8 @@ static inline void rig_pass(rig *r, uint64_t duration) {
 }
 
 // One inner IPv4 packet of `length` bytes into engine `from`, for the address of `to`. Not settled.
-static inline void rig_send_as(rig *r, uint32_t from, uint32_t identity, const uint8_t source[4], const uint8_t destination[4], uint16_t length) {
+static inline void rig_send_as(rig *r, uint32_t from, uint32_t identity, const uint8_t source[4], const uint8_t destination[4],
+                               uint16_t length) {
     rig_engine *engine = &r->engines[from];
     cw_wg_enter(engine->wg, 0);
     cw_wg_identity *found = cw_wg_find(engine->wg, identity);
@@ -249,6 +250,19 @@ static inline void rig_inject(rig *r, const memory_datagram *datagram) {
     pthread_mutex_lock(&r->wire.lock);
     memory_deliver(&r->wire, copy);
     pthread_mutex_unlock(&r->wire.lock);
+}
+
+// Whatever there is already, and without the patience of our own pacing.
+static inline void rig_begin_handshake(rig *r, uint32_t from, uint32_t to) {
+    cw_wg *wg = r->engines[from].wg;
+    cw_wg_peer *peer = rig_peer_of(r, from, to);
+    pthread_mutex_lock(&wg->lock);
+    cw_wg_pacing_leave(wg, peer, CW_WG_NOT_COMPLETED);
+    cw_wg_pacing_destroy(wg);
+    peer->last_handshake_sent = 0;
+    cw_wg_handshake_want(wg, peer, false);
+    pthread_mutex_unlock(&wg->lock);
+    rig_settle(r);
 }
 
 #endif

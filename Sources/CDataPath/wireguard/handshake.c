@@ -89,7 +89,8 @@ bool cw_wg_handshake_send(cw_wg *wg, cw_wg_peer *peer) {
     cw_wg_initiation message;
     uint8_t ephemeral[CW_WG_KEY];
     randombytes_buf(ephemeral, sizeof ephemeral);
-    bool made = cw_noise_create_initiation(&peer->handshake, &identity->keys, &peer->remote, index, peer->sent_timestamp, ephemeral, &message);
+    bool made =
+        cw_noise_create_initiation(&peer->handshake, &identity->keys, &peer->remote, index, peer->sent_timestamp, ephemeral, &message);
     sodium_memzero(ephemeral, sizeof ephemeral);
     if (!made) { // the other's public key is of small order: there is nobody to talk to
         remove_index(wg, index);
