@@ -68,7 +68,8 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     bool events = cw_ring_create(&worker->events, sizeof(cw_event), config->event_capacity);
     bool memory = worker->memory != NULL && worker->shown_sessions != NULL && worker->by_call != NULL && worker->buffers != NULL &&
                   worker->overflow != NULL && worker->delivered != NULL && routes && timers && commands && events;
-    return memory && worker->epoll_fd >= 0 && worker->wake_fd >= 0 && watch(worker, worker->wake_fd) && watch(worker, config->gre_fd[index]) && watch(worker, config->tun_fd[index]);
+    return memory && worker->epoll_fd >= 0 && worker->wake_fd >= 0 && watch(worker, worker->wake_fd) &&
+           watch(worker, config->gre_fd[index]) && watch(worker, config->tun_fd[index]);
 }
 
 void cw_worker_destroy(cw_worker *worker) {

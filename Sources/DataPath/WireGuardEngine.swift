@@ -8,7 +8,8 @@ import Glibc
 import Musl
 #endif
 
-/// The WireGuard side of an `Engine` (or of a device): ports, identities, peers, counters. Every unsafe call about them stands in this file.
+/// The WireGuard side of an `Engine` (or of a device): ports, identities, peers, counters. Every unsafe call about them stands in
+/// this file.
 ///
 /// Any task may call it at any time; calls wait for each other, never for packets. It may outlive its owner: calls then throw an
 /// error whose cause is `ended`.
@@ -27,7 +28,9 @@ public final class WireGuardEngine: Sendable {
     /// By the owner, before the engine is destroyed. Returns when no call is under way.
     func end() { lock.withLock { _ in pointer.pointee = nil } }
 
-    private func call<Result>(_ operation: @autoclosure () -> String, _ body: (OpaquePointer) throws(EngineError) -> Result) throws(EngineError) -> Result {
+    private func call<Result>(
+        _ operation: @autoclosure () -> String, _ body: (OpaquePointer) throws(EngineError) -> Result
+    ) throws(EngineError) -> Result {
         let outcome: Swift.Result<Result, EngineError> = lock.withLock { _ in
             guard let engine = pointer.pointee else { return .failure(EngineError(.ended, operation())) }
             do throws(EngineError) { return .success(try body(engine)) } catch { return .failure(error) }
@@ -202,7 +205,9 @@ public final class WireGuardEngine: Sendable {
     }
 
     private func checkLength(_ publicKey: [UInt8]) throws(EngineError) {
-        guard publicKey.count == WireGuardSecret.length else { throw EngineError(.invalid, "find a peer: its public key is not 32 bytes long") }
+        guard publicKey.count == WireGuardSecret.length else {
+            throw EngineError(.invalid, "find a peer: its public key is not 32 bytes long")
+        }
     }
 }
 

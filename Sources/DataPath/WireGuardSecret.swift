@@ -6,7 +6,9 @@ import Musl
 
 /// A private or preshared key on its way into or out of the WireGuard engine. It prints as "(hidden)" and is wiped when the last user
 /// lets go.
-public final class WireGuardSecret: @unchecked Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+public final class WireGuardSecret: @unchecked Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible,
+    CustomReflectable
+{
     /// The length of every WireGuard key.
     public static let length = 32
     /// 32 zero bytes: no key.

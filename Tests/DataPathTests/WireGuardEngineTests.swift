@@ -121,7 +121,8 @@ import Testing
             let wireGuard = try Self.side(engine)
             let (identity, _) = try Self.identity(wireGuard, Self.key(3))
             func publicKey(_ number: Int) -> [UInt8] {
-                WireGuardEngine.publicKey(of: WireGuardSecret(copying: (0..<32).map { $0 < 2 ? UInt8((number >> (8 * $0)) & 0xFF) : 0x55 })!)
+                let bytes = (0..<32).map { $0 < 2 ? UInt8((number >> (8 * $0)) & 0xFF) : 0x55 }
+                return WireGuardEngine.publicKey(of: WireGuardSecret(copying: bytes)!)
             }
             let keys = (0..<600).filter { $0 & 7 == 0 }.map(publicKey) // clamping takes the low three bits away
             let changes = keys.enumerated().map { index, key in
@@ -203,7 +204,8 @@ import Testing
             let none = engine.wireGuard
             #expect(none == nil)
             #expect(throws: EngineError(.invalid, "open native for session 1")) {
-                try engine.submit(Command(1, .openNative(NativeParameters(identity: .init(handle: 1), peer: [UInt8](repeating: 1, count: 32)))))
+                let device = NativeParameters(identity: .init(handle: 1), peer: [UInt8](repeating: 1, count: 32))
+                try engine.submit(Command(1, .openNative(device)))
             }
             var client = EngineConfiguration(role: .client, interface: nil)
             client.wireGuard = WireGuardConfiguration()

@@ -28,7 +28,8 @@ import Testing
 
     /// Neither print, nor string interpolation, nor a dump of what holds it shows the bytes.
     @Test func itIsNeverShown() {
-        let change = WireGuardEngine.PeerChange(publicKey: bytes, presharedKey: WireGuardSecret(copying: [UInt8](repeating: 0xAB, count: 32)))
+        let secret = WireGuardSecret(copying: [UInt8](repeating: 0xAB, count: 32))
+        let change = WireGuardEngine.PeerChange(publicKey: bytes, presharedKey: secret)
         var dumped = ""
         dump(change, to: &dumped)
         for text in ["\(change)", String(reflecting: change), dumped, "\(change.presharedKey!)"] {
