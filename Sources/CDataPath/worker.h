@@ -112,7 +112,7 @@ typedef struct cw_handoff {
 // ---- Sessions -------------------------------------------------------------------------------------------------------
 //
 // Resident memory of one, measured with 2,000 of each on x86-64 (Tests/CDataPathTests/engine_memory_test.c): an idle session with
-// MPPE keys 5.6 kB, routes on two workers and counters included; a WireGuard identity with one peer 1.4 kB, and 1.7 kB more once it has
+// MPPE keys 5.6 kB, routes on two workers and counters included; a WireGuard identity with one peer 1.4 kB, and 2.3 kB more once it has
 // keys. A native session has no link, but its page all the same.
 
 typedef struct cw_packets { // in order, linked through cw_buffer.next
