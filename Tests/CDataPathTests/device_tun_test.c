@@ -329,6 +329,11 @@ static void test_jumbo(void) {
     cw_wg_counters counters;
     cw_wg_counters_read(cw_device_wireguard(b.device), &counters);
     CHECK_EQUAL(counters.drops[CW_WG_DROP_OVERFLOW], 0);
+    // Neither end ever sent a segment that had to be refused.
+    cw_device_counters of_a, of_b;
+    cw_device_counters_read(a.device, &of_a);
+    cw_device_counters_read(b.device, &of_b);
+    CHECK_EQUAL(of_a.too_long + of_b.too_long, 0);
     end_side(&a);
     end_side(&b);
 }
