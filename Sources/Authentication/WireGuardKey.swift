@@ -4,10 +4,16 @@ public enum WireGuardKey {
     public static let maxFileSize = 4096
 
     /// The text itself, if it is a key.
-    public static func canonical(_ text: String) -> String? { text.utf8.count == 44 && decode(text.utf8) != nil ? text : nil }
+    public static func canonical(_ text: String) -> String? { text.utf8.count == 44 && decode(text) != nil ? text : nil }
 
     /// 43 digits and `=`, with white space around them allowed; nil if the last digit has bits that no byte uses.
-    public static func decode(_ text: some Collection<UInt8>) -> Secret? {
+    public static func decode(_ text: String) -> Secret? {
+        var text = text
+        return text.withUTF8 { decode(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// The same for bytes. Not generic: where identities are read there are very many keys, and another module's generics are slow.
+    public static func decode(_ text: UnsafeRawBufferPointer) -> Secret? {
         let isSpace = { (byte: UInt8) in byte == 32 || (9...13).contains(byte) }
         var digits = text.drop(while: isSpace)[...]
         guard let end = digits.firstIndex(of: UInt8(ascii: "=")) else { return nil }

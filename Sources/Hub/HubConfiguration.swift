@@ -99,7 +99,7 @@ public struct HubConfiguration: Sendable, Equatable {
                 if publicKey == nil { fail("expected a public key: 44 characters of base64", number) }
             case "presharedkey":
                 guard value.lowercased() != "(none)" else { return presharedKey = nil }
-                let key = WireGuardKey.decode(value.utf8)
+                let key = WireGuardKey.decode(String(value))
                 if key == nil { fail("expected a preshared key: 44 characters of base64", number) }
                 // All zeros is how the kernel says that there is none.
                 presharedKey = key == Secret(count: WireGuardKey.length) { _ in } ? nil : key

@@ -15,10 +15,12 @@ public actor FileIdentityStore: IdentityStore {
 
     private let files: StateFiles
     private let now: @Sendable () -> Int64
-    private var byID: [Identity.ID: Identity] = [:]
+    /// In the order of their ids.
+    private var all: [Identity] = []
+    private var indexByID: [Identity.ID: Int] = [:]
     /// Handshakes that the file does not have yet.
     private var recent: [Identity.ID: Int64] = [:]
-    /// Which file `byID` was read from.
+    /// Which file `all` was read from.
     private var stamp: StateFiles.Stamp?
 
     /// - Parameters:
@@ -32,12 +34,12 @@ public actor FileIdentityStore: IdentityStore {
 
     public func identities() async throws -> [Identity] {
         try refresh()
-        return byID.values.map(current).sorted { $0.id < $1.id }
+        return recent.isEmpty ? all : all.map(current)
     }
 
     public func identity(_ id: Identity.ID) async throws -> Identity? {
         try refresh()
-        return byID[id].map(current)
+        return indexByID[id].map { current(all[$0]) }
     }
 
     public func provision(_ plan: IdentityPlan) async throws -> IdentityChange {
@@ -49,7 +51,7 @@ public actor FileIdentityStore: IdentityStore {
         try refresh()
         var isNews = false
         for (id, time) in handshakes {
-            guard let known = byID[id], time > (recent[id] ?? known.handshakeAt ?? .min) else { continue }
+            guard let known = indexByID[id].map({ all[$0] }), time > (recent[id] ?? known.handshakeAt ?? .min) else { continue }
             recent[id] = time
             if known.handshakeAt.map({ time - $0 >= Self.handshakeGrain }) ?? true { isNews = true }
         }
@@ -69,12 +71,13 @@ public actor FileIdentityStore: IdentityStore {
         let lock = try await files.lock()
         defer { lock.release() }
         try refresh()
-        var changed = byID
-        for (id, time) in recent { changed[id]?.handshakeAt = time }
-        let result = try body(&changed)
-        guard changed != byID else { return result }
-        stamp = try files.replace(with: IdentityFile.text(of: changed.values.sorted { $0.id < $1.id }))
-        byID = changed
+        var byID = Dictionary(uniqueKeysWithValues: all.lazy.map { ($0.id, $0) })
+        for (id, time) in recent { byID[id]?.handshakeAt = time }
+        let result = try body(&byID)
+        let changed = byID.values.sorted { $0.id < $1.id }
+        guard changed != all else { return result }
+        stamp = try files.replace(with: IdentityFile.text(of: changed))
+        adopt(changed)
         recent = [:]
         return result
     }
@@ -83,15 +86,20 @@ public actor FileIdentityStore: IdentityStore {
         let latest = try files.stamp()
         guard latest != stamp else { return }
         guard latest != nil else {
-            byID = [:]
+            adopt([])
             stamp = nil
             return
         }
         let (contents, read) = try files.read(limit: Self.maxFileSize)
-        let identities = try IdentityFile.parse(contents, path: files.path)
-        byID = Dictionary(identities.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
-        recent = recent.filter { id, time in byID[id].map { time > $0.handshakeAt ?? .min } ?? false }
+        // As we write it, it is in order already, which costs next to nothing then.
+        adopt(try IdentityFile.parse(contents, path: files.path).sorted { $0.id < $1.id })
+        recent = recent.filter { id, time in indexByID[id].map { time > all[$0].handshakeAt ?? .min } ?? false }
         stamp = read
+    }
+
+    private func adopt(_ identities: [Identity]) {
+        all = identities
+        indexByID = Dictionary(uniqueKeysWithValues: identities.indices.lazy.map { (identities[$0].id, $0) })
     }
 
     private func current(_ identity: Identity) -> Identity {
