@@ -14,6 +14,8 @@ public final class UAPIServer: Sendable {
     private let interface: any WireGuardInterface
     private let logger: Logger?
     private let removed: (@Sendable () -> Void)?
+    private let requestPatience: Duration
+    private let idlePatience: Duration
     private let wake: Int32
     private let thread: Mutex<pthread_t?>
     private let stopping = Atomic<Bool>(false)
@@ -27,9 +29,21 @@ public final class UAPIServer: Sendable {
     }
 
     /// Serves a socket that is open already.
-    public init(
+    public convenience init(
         listener: UAPIListener, interface: any WireGuardInterface, logger: Logger? = nil, removed: (@Sendable () -> Void)? = nil
     ) throws {
+        try self.init(
+            listener: listener, interface: interface, logger: logger, removed: removed, requestPatience: .seconds(30),
+            idlePatience: .seconds(600))
+    }
+
+    /// The last two are limits of ours: for one request with its answer, and for the pause between two.
+    init(
+        listener: UAPIListener, interface: any WireGuardInterface, logger: Logger? = nil, removed: (@Sendable () -> Void)? = nil,
+        requestPatience: Duration, idlePatience: Duration
+    ) throws {
+        self.requestPatience = requestPatience
+        self.idlePatience = idlePatience
         self.listener = listener
         self.interface = interface
         self.logger = logger
@@ -88,7 +102,7 @@ public final class UAPIServer: Sendable {
             ]
             waiting += connections.map { pollfd(fd: $0.descriptor, events: $0.awaited, revents: 0) }
             let now = ContinuousClock.now
-            let patience = connections.map { $0.deadline - now }.min().map { max(0, Int32($0.components.seconds) + 1) * 1000 } ?? -1
+            let patience = connections.map { $0.deadline - now }.min().map { max(0, Int32($0 / .milliseconds(1)) + 1) } ?? -1
             guard poll(&waiting, nfds_t(waiting.count), patience) >= 0 else { continue }
             if waiting[1].revents != 0 { watch?.drain() }
             for index in connections.indices { connections[index].proceed(ready: waiting[3 + index].revents, interface, logger) }
@@ -115,7 +129,7 @@ public final class UAPIServer: Sendable {
             }
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
             _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
-            connections.append(UAPIConnection(descriptor: descriptor))
+            connections.append(UAPIConnection(descriptor: descriptor, requestPatience, idlePatience))
         }
     }
 }
@@ -127,13 +141,16 @@ private final class UAPIConnection {
     private var answer: [UInt8] = []
     private var sent = 0
     private(set) var isOver = false
-    private(set) var deadline = ContinuousClock.now + UAPIConnection.idlePatience
+    private(set) var deadline: ContinuousClock.Instant
+    private let requestPatience: Duration
+    private let idlePatience: Duration
 
-    /// Limits of ours, for a pause between requests and for one request with its answer.
-    private static let idlePatience = Duration.seconds(600)
-    private static let requestPatience = Duration.seconds(30)
-
-    init(descriptor: Int32) { self.descriptor = descriptor }
+    init(descriptor: Int32, _ requestPatience: Duration, _ idlePatience: Duration) {
+        self.descriptor = descriptor
+        self.requestPatience = requestPatience
+        self.idlePatience = idlePatience
+        deadline = .now + idlePatience
+    }
 
     /// What poll should wait for. Nothing is read while an answer has not been taken.
     var awaited: Int16 { Int16(answer.isEmpty ? POLLIN : POLLOUT) }
@@ -148,7 +165,7 @@ private final class UAPIConnection {
         if conversation.hasEnded, answer.isEmpty { isOver = true }
         let isIdle = conversation.isIdle && answer.isEmpty
         // A request is not given more time for arriving byte by byte.
-        if isIdle { deadline = .now + Self.idlePatience } else if wasIdle { deadline = .now + Self.requestPatience }
+        if isIdle { deadline = .now + idlePatience } else if wasIdle { deadline = .now + requestPatience }
     }
 
     func end() {

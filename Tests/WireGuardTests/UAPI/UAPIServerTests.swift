@@ -96,6 +96,34 @@ private final class FakeInterface: WireGuardInterface {
         }
     }
 
+    /// Half a request, and an answer that is not taken: each has its time, however slowly it goes on. Between requests there is more.
+    @Test func whoTakesTooLongIsCutOff() async throws {
+        let listener = try UAPIListener(interfaceName: "cwt0", directory: directory)
+        let server = try UAPIServer(
+            listener: listener, interface: FakeInterface(peers: 2_000), requestPatience: .milliseconds(400), idlePatience: .seconds(5))
+        defer {
+            server.stop()
+            try? FileManager.default.removeItem(atPath: directory)
+        }
+        let (writer, reader, idle) = (try connect(), try connect(), try connect())
+        #expect(Client.send(reader, "get=1\n\n") && Client.isReadable(reader, milliseconds: 5000))
+        let began = ContinuousClock.now
+        var sent = 0
+        for byte in "set=1\n" + String(repeating: "listen_port=1\n", count: 20) {
+            guard Client.send(writer, String(byte)) else { break }
+            sent += 1
+            usleep(50_000)
+        }
+        #expect((2...60).contains(sent))
+        #expect(ContinuousClock.now - began >= .milliseconds(400))
+        #expect(Client.read(writer).isEmpty)
+        #expect(!Client.readToEnd(reader).hasSuffix("errno=0\n\n"))
+        #expect(Client.ask(idle, "set=1\n\n") == "errno=0\n\n")
+        #expect(Client.isReadable(idle, milliseconds: 10_000))
+        #expect(Client.readToEnd(idle).isEmpty)
+        for client in [writer, reader, idle] { close(client) }
+    }
+
     @Test func theFileIsPrivateAndGoesWithTheServer() async throws {
         var status = stat()
         try await withServer { listener, server in
