@@ -56,7 +56,12 @@ hosts_down() {
 
 # ours NAMESPACE INTERFACE, theirs NAMESPACE INTERFACE: a device in the background, ended with the test.
 ours() { ip netns exec "$1" "$CAUSEWAY" wireguard "$2"; }
+# (HUB=kernel: the kernel's WireGuard instead of wireguard-go.)
 theirs() {
+    if [ "$HUB" = kernel ]; then
+        ip -n "$1" link add "$2" type wireguard
+        return
+    fi
     spawn "go-$2" env WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error ip netns exec "$1" wireguard-go -f "$2"
     wait_for 5 test -S "/var/run/wireguard/$2.sock"
 }
@@ -108,4 +113,4 @@ serve_transfers() {
     done
     wait_for 5 eval '[ "$(in_right ss -Hltn "sport = 7000" | wc -l)" = 2 ]'
 }
-move() { in_left timeout 60 python3 "$topology_root/Config/lib/transfer.py" "$1" "$2" 7000 "$3"; } # get|put ADDRESS BYTES
+move() { in_left timeout "${MOVE_SECONDS:-60}" python3 "$topology_root/Config/lib/transfer.py" "$1" "$2" 7000 "$3"; } # get|put ADDRESS BYTES
