@@ -285,7 +285,7 @@ import Testing
         #expect(engine.sessionCapacity >= 777 + 128)
         #expect(engine.allowUserToUser)
         #expect(engine.allowLocalDestinations)
-        let other = try sample("").engine
+        let other = try sample("").engine(["hub": .kernel])
         #expect((1...64).contains(other.workers))
         #expect(!other.allowUserToUser)
         #expect(!other.allowLocalDestinations)
@@ -293,8 +293,32 @@ import Testing
 
     /// Handles of the data path are 16 bits.
     @Test func theCapacityHasACeiling() throws {
-        #expect(try sample("[data-path]\nmax-sessions = 65000\n").engine.sessionCapacity <= 65_535)
+        #expect(try sample("[data-path]\nmax-sessions = 65000\n").engine(["hub": .kernel]).sessionCapacity <= 65_535)
     }
+
+    /// Without a tunnel of the kernel's there is no TUN; without an embedded one or native users, no WireGuard engine.
+    @Test func whatTheDataPathIsGiven() throws {
+        let kernel = try sample(Self.numbers).engine(["hub": .kernel]), embedded = try sample(Self.numbers).engine(["hub": .embedded])
+        #expect(kernel.interface == "cwtun" && kernel.wireGuard == nil)
+        #expect(embedded.interface == nil)
+        #expect(try #require(embedded.wireGuard).identityCapacity >= 2 * 777)
+        #expect(try #require(embedded.wireGuard).peerCapacity > (try #require(embedded.wireGuard).identityCapacity))
+        let both = try sample(Self.numbers).engine(["hub": .kernel, "other": .embedded])
+        #expect(both.interface == "cwtun" && both.wireGuard != nil)
+        let native = try sample(Self.access).engine(["hub": .kernel])
+        #expect(native.interface == "causeway0" && native.wireGuard != nil)
+    }
+
+    static let access = """
+        [access]
+        private-key-file = "/access"
+        [[access.peer]]
+        user = "eve"
+        public-key = "fZVl0GPtNPQfHH8AMbpJEIbYUbKOOXZ53hkK51Bjmnc="
+        address = "10.8.0.9"
+        prefixes = ["192.168.9.0/24"]
+
+        """
 
     @Test func durations() {
         #expect(Duration.milliseconds(1500).microseconds == 1_500_000)
@@ -340,7 +364,9 @@ func sample(_ text: String, authentication: String = "", secrets: String = "") t
             """
     }
     whole += "\n[authentication]\nsecrets = [\(secrets.isEmpty ? "" : "\"/secrets\"")]\n\(authentication)\n"
-    let files = ["/key": "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n", "/secrets": secrets]
+    let files = [
+        "/key": "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n", "/access": "KDm7oRhpLgjlkMXuOoJZJGAhRUXrVScFmkgZI3K0jFo=\n", "/secrets": secrets,
+    ]
     return try CausewayConfiguration.parse(whole, file: "causeway.toml") { path, _ throws(FileIssue) in
         guard let contents = files[path] else { throw FileIssue(file: path, message: "does not exist", kind: .missing) }
         return Secret(utf8: contents)

@@ -39,11 +39,14 @@ import Testing
     // MARK: Names
 
     static let sessionFields: Set = [
-        "id", "user", "state", "clientAddress", "gatewayAddress", "callID", "peerCallID", "innerAddress", "prefixes", "tunnel",
+        "id", "kind", "user", "state", "clientAddress", "gatewayAddress", "callID", "peerCallID", "innerAddress", "prefixes", "tunnel",
         "encryption", "mtu", "startedAt", "uptimeSeconds", "clientHostName", "clientVendor", "clientFirmware", "packetsIn", "bytesIn",
         "packetsOut", "bytesOut", "reordered", "lost", "drops",
     ]
-    static let tunnelFields: Set = ["name", "interface", "backend", "up", "publicKey", "listenPort", "peers", "problem"]
+    static let tunnelFields: Set = [
+        "name", "interface", "backend", "mode", "up", "publicKey", "listenPort", "peers", "hubs", "failovers", "lostPackets", "problem",
+    ]
+    static let identityFields: Set = ["tunnel", "kind", "name", "publicKey", "addresses", "generation", "createdAt", "up", "sessions"]
 
     @Test func status() async throws {
         let answer = try await ask(.get, "/v1/status")
@@ -68,8 +71,30 @@ import Testing
         #expect(
             Set(peer.keys) == ["publicKey", "endpoint", "allowedIPs", "lastHandshakeSeconds", "receivedBytes", "sentBytes"])
         #expect(peer["allowedIPs"] as? [String] == ["0.0.0.0/0"])
+        let hub = try #require((tunnel["hubs"] as? [[String: Any]])?.first)
+        #expect(Set(hub.keys) == ["publicKey", "endpoint", "inUse", "answers"])
         // Slashes of keys stay as they are.
         #expect(!answer.text.contains("\\/"))
+    }
+
+    /// One that never completed a handshake has no such time.
+    @Test(arguments: [("", ["ann", "bob"]), ("?tunnel=other", ["bob"]), ("?tunnel=none", [])])
+    func identities(_ query: String, _ names: [String]) async throws {
+        let answer = try await ask(.get, "/v1/identities\(query)")
+        #expect(answer.status == 200)
+        #expect(answer.list.map { $0["name"] as? String } == names)
+        for identity in answer.list {
+            #expect(Set(identity.keys) == Self.identityFields)
+            #expect(identity["addresses"] as? [String] == ["10.8.0.10"])
+        }
+        // Whatever an identity is, its private key is nowhere.
+        #expect(!answer.text.contains("yAnz5TF+"))
+    }
+
+    @Test func identitiesThatCannotBeRead() async throws {
+        let answer = try await ask(.get, "/v1/identities", FakeOperations(reloadFails: true))
+        #expect(answer.status == 500)
+        #expect(answer.error?.isEmpty == false)
     }
 
     @Test func sessions() async throws {

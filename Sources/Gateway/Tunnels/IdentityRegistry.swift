@@ -20,8 +20,6 @@ actor IdentityRegistry {
         var identities: [String: [String: UplinkIdentity]] = [:]
         /// Addresses that users have for good: nobody else is given one.
         var reservations: [Reservation] = []
-        /// Tunnels whose hub has to learn something.
-        var changedTunnels: Set<String> = []
     }
 
     /// Makes what the configuration needs and reads everything. A gateway whose tunnels are all shared never opens the store.
@@ -30,7 +28,6 @@ actor IdentityRegistry {
         let change = try await store.provision(IdentityPlan(configuration))
         if !change.isEmpty { logger.notice("identities: \(change.summary)") }
         var known = Known()
-        for ids in [change.created, change.readdressed, change.revived, change.retired] { known.changedTunnels.formUnion(ids.map(\.tunnel)) }
         for identity in try await store.identities() {
             // A retired one keeps its address until it is pruned: the hub may still know it.
             if !identity.addresses.isEmpty {

@@ -30,17 +30,21 @@ extension TunnelManager {
         }
     }
 
+    /// nil if a reload has left fewer routes while somebody was asked.
+    private func tunnel(_ name: String, with route: Int) -> Tunnel? {
+        tunnels[name].flatMap { $0.routes.indices.contains(route) ? $0 : nil }
+    }
+
     private func watchHub(_ route: Int, of name: String) async {
-        guard let before = tunnels[name] else { return }
-        let place = before.selectors[route].current
-        let key = before.routes[route].publicKey(at: place)
+        guard let before = tunnel(name, with: route) else { return }
+        let key = before.routes[route].publicKey(at: before.selectors[route].current)
         var votes: [HubSelector.Uplink] = []
         for (uplinkName, uplink) in before.uplinks {
-            guard let peer = try? await uplink.backend.glance(at: key) else { continue }
-            // While it was asked, a reload or the end may have come.
-            guard var watch = tunnels[name]?.uplinks[uplinkName]?.watches[route] else { continue }
+            guard let peer = try? await uplink.backend.glance(at: key), let now = tunnel(name, with: route),
+                var watch = now.uplinks[uplinkName]?.watches[route]
+            else { continue }
             // The traffic of one that tries another endpoint of the same hub says nothing about this one.
-            if let probe = tunnels[name]?.probe, probe.route == route, probe.uplink == uplinkName, probe.isSameHub { continue }
+            if let probe = now.probe, probe.route == route, probe.uplink == uplinkName, probe.isSameHub { continue }
             if watch.observe(peer, now: .now) { handshakeCompleted(uplinkName, route, of: name) }
             tunnels[name]?.uplinks[uplinkName]?.watches[route] = watch
             votes.append(.init(hasCompleted: watch.hasCompleted, tryingSince: watch.tryingSince))
@@ -49,7 +53,9 @@ extension TunnelManager {
             tunnels[name]?.outage = HubOutage(began: since, dropped: droppedForHubs())
         }
         let answered = await probeIsAnswered(route, of: name)
-        guard let decision = tunnels[name]?.selectors[route].evaluate(votes, probeCompleted: answered, now: .now) else { return }
+        guard tunnel(name, with: route) != nil,
+            let decision = tunnels[name]?.selectors[route].evaluate(votes, probeCompleted: answered, now: .now)
+        else { return }
         await carryOut(decision, route, of: name)
     }
 
@@ -66,9 +72,9 @@ extension TunnelManager {
     }
 
     private func probeIsAnswered(_ route: Int, of name: String) async -> Bool {
-        guard let tunnel = tunnels[name], let probe = tunnel.probe, probe.route == route, let uplink = tunnel.uplinks[probe.uplink] else {
-            return false
-        }
+        guard let tunnel = tunnel(name, with: route), let probe = tunnel.probe, probe.route == route,
+            let uplink = tunnel.uplinks[probe.uplink]
+        else { return false }
         guard let peer = try? await uplink.backend.glance(at: tunnel.routes[route].publicKey(at: probe.place)) else { return false }
         return tunnels[name]?.probe?.watch.observe(peer, now: .now) ?? false
     }
@@ -94,7 +100,7 @@ extension TunnelManager {
     }
 
     private func text(_ place: HubSelector.Place, _ route: Int, of name: String) -> String {
-        guard let route = tunnels[name]?.routes[route] else { return "" }
+        guard let route = tunnel(name, with: route)?.routes[route] else { return "" }
         return "\(route.publicKey(at: place)) at \(route.endpoint(at: place).map { "\($0)" } ?? "an unknown address")"
     }
 
@@ -115,7 +121,7 @@ extension TunnelManager {
     // MARK: The probe
 
     private func beginProbe(_ place: HubSelector.Place, _ route: Int, of name: String) async {
-        guard let tunnel = tunnels[name], let current = tunnel.selectors[route].current,
+        guard let tunnel = tunnel(name, with: route), let current = tunnel.selectors[route].current,
             let uplink = tunnel.uplinks.filter({ $1.watches[route].hasCompleted && $1.watches[route].tryingSince == nil }).keys.min()
         else { return }
         let peers = tunnel.routes[route].peers(at: current, probing: place)
@@ -136,7 +142,7 @@ extension TunnelManager {
 
     /// With a new handshake, if the hub that is asked is the one in use: under the old keys nothing would show whether it answers.
     private func renew(_ uplink: String, _ route: Int, of name: String) async {
-        guard let tunnel = tunnels[name], let backend = tunnel.uplinks[uplink]?.backend else { return }
+        guard let tunnel = tunnel(name, with: route), let backend = tunnel.uplinks[uplink]?.backend else { return }
         if tunnel.probe?.isSameHub ?? true {
             try? await backend.forget(tunnel.routes[route].publicKey(at: tunnel.selectors[route].current))
         }

@@ -243,7 +243,8 @@ actor TunnelManager: UplinkProvider {
             let uplink = Uplink(
                 identity: identity, interfaceName: interface, backend: backend, device: device,
                 table: tunnel.kind == .kernel ? table(for: name, of: tunnel) : nil,
-                watches: Array(repeating: HandshakeWatch(), count: tunnel.routes.count))
+                // A reload may have come while it was made.
+                watches: Array(repeating: HandshakeWatch(), count: tunnels[tunnelName]?.routes.count ?? 0))
             tunnels[tunnelName]?.uplinks[name] = uplink
             listUplinks(of: tunnelName)
             try await configure(name, of: tunnelName)
@@ -275,22 +276,29 @@ actor TunnelManager: UplinkProvider {
 
     /// Lets go of uplinks that nobody has used for a while, so that the hub is not kept busy with them.
     func removeUnused(now: ContinuousClock.Instant = .now) async {
-        for (tunnelName, tunnel) in tunnels where tunnel.settings.mode != .shared {
-            for (name, uplink) in tunnel.uplinks {
-                guard uplink.holders.isEmpty, let since = uplink.unusedSince, now - since >= tunnel.settings.linger else { continue }
-                tunnels[tunnelName]?.uplinks[name] = nil
-                listUplinks(of: tunnelName)
-                if tunnel.probe?.uplink == name { tunnels[tunnelName]?.probe = nil }
-                do {
-                    try await uplink.backend.remove()
-                    if let table = uplink.table { try PolicyRouting.removeRoutes(NetlinkSocket(.route), table: table) }
-                    try restoreRoutingAfterChange(of: tunnel.kind)
-                    logger.info("tunnel \"\(tunnelName)\": identity \"\(name)\" is down, its last session ended \((now - since).components.seconds) s ago")
-                } catch {
-                    logger.error("tunnel \"\(tunnelName)\": identity \"\(name)\" cannot be removed: \(error)")
-                }
+        for tunnelName in tunnels.keys.sorted() {
+            for name in (tunnels[tunnelName]?.uplinks ?? [:]).keys.sorted() {
+                // Looked at anew each time: while the one before was removed, a session may have taken this one.
+                guard let tunnel = tunnels[tunnelName], tunnel.settings.mode != .shared, let uplink = tunnel.uplinks[name],
+                    uplink.holders.isEmpty, let since = uplink.unusedSince, now - since >= tunnel.settings.linger
+                else { continue }
+                await remove(uplink, name, of: tunnelName)
             }
         }
+    }
+
+    private func remove(_ uplink: Uplink, _ name: String, of tunnelName: String) async {
+        tunnels[tunnelName]?.uplinks[name] = nil
+        if tunnels[tunnelName]?.probe?.uplink == name { tunnels[tunnelName]?.probe = nil }
+        listUplinks(of: tunnelName)
+        do {
+            try await uplink.backend.remove()
+            if let table = uplink.table { try PolicyRouting.removeRoutes(NetlinkSocket(.route), table: table) }
+            logger.info("tunnel \"\(tunnelName)\": identity \"\(name)\" is down: no session for a while")
+        } catch {
+            logger.error("tunnel \"\(tunnelName)\": identity \"\(name)\" cannot be removed: \(error)")
+        }
+        if uplink.table != nil { restoreRouting(live: live) }
     }
 
     // MARK: Reload

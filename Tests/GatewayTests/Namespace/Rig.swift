@@ -6,6 +6,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import Testing
+import WireGuard
 
 @testable import Gateway
 @testable import LegacyClient
@@ -14,7 +15,7 @@ import Testing
 
 /// A gateway without its tunnels: controller, data path and listener on 127.0.0.2, for clients at 127.0.0.1.
 final class Rig: Sendable {
-    static let secrets = "ann * annspw *\nbob * bobspw *\ntill * tillspw 10.8.0.77\n"
+    static let secrets = "ann * annspw *\nbob * bobspw *\ntill * tillspw 10.8.0.77\neve * evespw 10.8.0.9\n"
 
     let configuration: CausewayConfiguration
     let controller: SessionController
@@ -23,30 +24,39 @@ final class Rig: Sendable {
     private let group: MultiThreadedEventLoopGroup
     private let addressCount: Int
 
-    private init(_ configuration: CausewayConfiguration) async throws {
+    /// - Parameter uplinks: if there are any, the tunnel is one whose identities they bring up.
+    private init(_ configuration: CausewayConfiguration, _ uplinks: (any UplinkProvider)?) async throws {
         self.configuration = configuration
         tap = try Tap()
         // One thread as in the gateway: connections are accepted on the controller's loop.
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         var logger = Logger(label: "rig")
         logger.logLevel = .critical
+        let engine = try Engine(configuration.engine(["hub": .kernel]))
+        let wireGuard = engine.wireGuard
         controller = SessionController(
             configuration: configuration,
-            authenticator: LocalAuthenticator(directory: configuration.users, limits: configuration.loginLimits), ways: ["hub": TunnelWay(index: 0)],
-            engine: try Engine(configuration.engine(["hub": .kernel])), eventLoop: group.next(), logger: logger)
+            authenticator: LocalAuthenticator(directory: configuration.users, limits: configuration.loginLimits), ways: ["hub": TunnelWay(index: 0, isShared: uplinks == nil)],
+            uplinks: uplinks ?? NoUplinks(),
+            engine: engine, eventLoop: group.next(), logger: logger)
         try await controller.start()
         await controller.setTunnel(0, mtu: 1420, up: true)
+        if let wireGuard, configuration.access != nil {
+            let identity = try wireGuard.addIdentity(on: wireGuard.openPort(), privateKey: PrivateKey().engineKey)
+            await controller.setNatives(try configuration.nativeUsers([:]), on: identity)
+        }
         listener = try await PPTPListener.open(configuration.listeners[0], descriptor: nil, controller: controller, group: group)
         addressCount = configuration.addressPools.reduce(0) { $0 + $1.freeCount }
     }
 
     /// Runs `body` with a gateway of this configuration, then sees to it that nothing is left.
     static func run(
-        _ text: String = "", authentication: String = "", _ body: (Rig) async throws -> Void
+        _ text: String = "", authentication: String = "", uplinks: (any UplinkProvider)? = nil, _ body: (Rig) async throws -> Void
     ) async throws {
         let text = "[pptp]\nstop-timeout = \"1s\"\n" + text
-        let rig = try await Rig(try sample(text, authentication: authentication, secrets: secrets))
+        let rig = try await Rig(try sample(text, authentication: authentication, secrets: secrets), uplinks)
         do { try await body(rig) } catch { Issue.record(error) }
+        await rig.controller.endNatives()
         await rig.expectNothingLeft()
         try await rig.listener.channel.close()
         await rig.controller.shutdown()

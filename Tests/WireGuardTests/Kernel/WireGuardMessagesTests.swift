@@ -156,7 +156,7 @@ import Testing
                             allowedIPs: [prefix("10.0.0.0/8"), prefix("fd00::/8")]),
                         publicKey(3): .init(),
                     ]))
-        let status = state.status(interfaceName: "wg0", index: 3, health: .running)
+        let status = state.status(interfaceName: "wg0", health: .running)
         #expect(status.peers.map(\.publicKey) == [publicKey(2), publicKey(3)])
         #expect(status.peers.map(\.hasPresharedKey) == [true, false])
     }
