@@ -19,7 +19,7 @@ steady_lossless() {
     awk '/packets transmitted/ { found = 1; exit !($1 > 5 && $1 - $4 <= 1) } END { if (!found) exit 1 }' "$work/$name.log"
 }
 
-hub_server() { spawn transfer ip netns exec "$H" python3 "$topology_root/Config/lib/transfer.py" serve $hub_inner 7000; wait_for 5 hub_listens; }
+hub_server() { spawn transfer ip netns exec "$H" python3 "$topology_root/Config/lib/transfer.py" serve $hub_inner 7000; wait_for "${READY_SECONDS:-5}" hub_listens; }
 hub_listens() { in_hub ss -Hltn 'sport = 7000' | grep -q .; }
 
 # capture NAMESPACE LINK NAME [FILTER...]; capture_stop NAME; captured NAME [FILTER...] prints the packets.
