@@ -5,6 +5,8 @@
 # Inside, `left` is 10.99.0.1 and fd99::1, `right` 10.99.0.2 and fd99::2. Namespaces are those of the other tests' network.
 
 . "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/lib.sh"
+host_packages=(iproute2 iputils-ping nftables iptables conntrack wireguard-tools procps jq python3)
+[ "$HUB" != wireguard-go ] || host_packages+=(wireguard-go)
 A=$C R=$G B=$H
 left=cwl$$ right=cwr$$ # interfaces; their sockets are in one directory
 left_port=51001 right_port=51002
@@ -13,7 +15,7 @@ in_router() { ip netns exec "$R" "$@"; }
 in_right() { ip netns exec "$B" "$@"; }
 
 hosts_up() {
-    install_missing iproute2 iputils-ping nftables wireguard-tools wireguard-go procps jq python3 iptables
+    install_missing "${host_packages[@]}"
     [ "$(id -u)" = 0 ] || { say "This needs root: network namespaces."; exit 77; }
     [ -c /dev/net/tun ] || { say "There is no /dev/net/tun."; exit 77; }
     work=$(mktemp -d "${TMPDIR:-/tmp}/causeway-XXXXXX")
