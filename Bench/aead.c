@@ -1,5 +1,7 @@
-// ChaCha20-Poly1305 by packet length: libsodium, libcrypto with its context kept, and the core's choice between them (aead.c), seal and
-// open. The outputs are compared before anything is timed.
+// ChaCha20-Poly1305, seal and open: libsodium, libcrypto with its context kept, the core's choice between them (aead.c), and the
+// multi-buffer kernels of this CPU (aead_batch.h). CPU time for each packet; the outputs are compared before anything is timed.
+//   aead           packets of 64, 576 and 1,400 bytes in batches of 1, 4, 16 and 32
+//   aead lengths   batches of 32 by length: where the two libraries cross
 #include <openssl/evp.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -8,13 +10,16 @@
 #include <time.h>
 
 #include "aead.h"
+#include "aead_batch.h"
 
-enum { ROUNDS = 21, BATCH = 32, MOST = 9000, TAG = 16 };
+enum { ROUNDS = 21, BATCH = 32, MOST = 9000, TAG = 16, SODIUM = 0, CRYPTO, OURS, KERNEL, WAYS = KERNEL + CW_AEAD_KERNELS };
 
-typedef enum library { SODIUM, CRYPTO, OURS, LIBRARIES } library;
+typedef struct buffers {
+    uint8_t sealed[BATCH][MOST + TAG], opened[BATCH][MOST];
+} buffers;
 
-static uint8_t plain[BATCH][MOST], sealed[LIBRARIES][BATCH][MOST + TAG], opened[BATCH][MOST];
-static uint8_t keys[BATCH][32];
+static uint8_t plain[BATCH][MOST], keys[BATCH][32];
+static buffers of[WAYS];
 static EVP_CIPHER_CTX *contexts[2];
 static cw_aead *ours;
 
@@ -31,69 +36,114 @@ static void nonce_of(uint8_t nonce[12], uint64_t counter) {
 
 static bool by_crypto(bool seal, int i, uint8_t nonce[12], int length) {
     EVP_CIPHER_CTX *context = contexts[seal];
+    buffers *b = &of[CRYPTO];
     int n, end;
     if (seal) {
         return EVP_EncryptInit_ex(context, NULL, NULL, keys[i], nonce) == 1 &&
-               EVP_EncryptUpdate(context, sealed[CRYPTO][i], &n, plain[i], length) == 1 &&
-               EVP_EncryptFinal_ex(context, sealed[CRYPTO][i] + n, &end) == 1 &&
-               EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG, sealed[CRYPTO][i] + length) == 1;
+               EVP_EncryptUpdate(context, b->sealed[i], &n, plain[i], length) == 1 &&
+               EVP_EncryptFinal_ex(context, b->sealed[i] + n, &end) == 1 &&
+               EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG, b->sealed[i] + length) == 1;
     }
     return EVP_DecryptInit_ex(context, NULL, NULL, keys[i], nonce) == 1 &&
-           EVP_DecryptUpdate(context, opened[i], &n, sealed[CRYPTO][i], length) == 1 &&
-           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG, sealed[CRYPTO][i] + length) == 1 &&
-           EVP_DecryptFinal_ex(context, opened[i] + n, &end) == 1;
+           EVP_DecryptUpdate(context, b->opened[i], &n, b->sealed[i], length) == 1 &&
+           EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, TAG, b->sealed[i] + length) == 1 &&
+           EVP_DecryptFinal_ex(context, b->opened[i] + n, &end) == 1;
 }
 
-static bool run(library library, bool seal, size_t length) {
-    if (library == OURS) {
-        cw_aead_job jobs[BATCH];
-        for (int i = 0; i < BATCH; i++) {
-            jobs[i] = (cw_aead_job){.key = keys[i], .counter = (uint64_t)i, .length = length};
-            jobs[i].in = seal ? plain[i] : sealed[OURS][i];
-            jobs[i].out = seal ? sealed[OURS][i] : opened[i];
-        }
-        if (seal) cw_aead_seal(ours, jobs, BATCH);
-        else cw_aead_open(ours, jobs, BATCH);
-        for (int i = 0; i < BATCH && !seal; i++)
-            if (!jobs[i].ok) return false;
-        return true;
-    }
+static bool by_sodium(bool seal, int i, const uint8_t nonce[12], size_t length) {
+    buffers *b = &of[SODIUM];
+    if (seal) return crypto_aead_chacha20poly1305_ietf_encrypt(b->sealed[i], NULL, plain[i], length, NULL, 0, NULL, nonce, keys[i]) == 0;
+    return crypto_aead_chacha20poly1305_ietf_decrypt(b->opened[i], NULL, NULL, b->sealed[i], length + TAG, NULL, 0, nonce, keys[i]) == 0;
+}
+
+static bool run(int way, bool seal, size_t length, int count) {
     bool good = true;
-    for (int i = 0; i < BATCH; i++) {
-        uint8_t nonce[12];
-        nonce_of(nonce, (uint64_t)i);
-        if (library == CRYPTO) good = by_crypto(seal, i, nonce, (int)length) && good;
-        else if (seal)
-            crypto_aead_chacha20poly1305_ietf_encrypt(sealed[SODIUM][i], NULL, plain[i], length, NULL, 0, NULL, nonce, keys[i]);
-        else
-            good = crypto_aead_chacha20poly1305_ietf_decrypt(opened[i], NULL, NULL, sealed[SODIUM][i], length + TAG, NULL, 0, nonce,
-                                                             keys[i]) == 0 && good;
+    if (way < OURS) {
+        for (int i = 0; i < count; i++) {
+            uint8_t nonce[12];
+            nonce_of(nonce, (uint64_t)i);
+            good = (way == CRYPTO ? by_crypto(seal, i, nonce, (int)length) : by_sodium(seal, i, nonce, length)) && good;
+        }
+        return good;
     }
+    cw_aead_job jobs[BATCH];
+    for (int i = 0; i < count; i++) {
+        jobs[i] = (cw_aead_job){.key = keys[i], .counter = (uint64_t)i, .length = length, .ok = true};
+        jobs[i].in = seal ? plain[i] : of[way].sealed[i];
+        jobs[i].out = seal ? of[way].sealed[i] : of[way].opened[i];
+    }
+    const cw_aead_batch *batch = way == OURS ? NULL : cw_aead_batch_get((cw_aead_kernel)(way - KERNEL));
+    if (batch == NULL) (seal ? cw_aead_seal : cw_aead_open)(ours, jobs, (size_t)count);
+    else (seal ? cw_aead_batch_seal : cw_aead_batch_open)(batch, jobs, (size_t)count);
+    for (int i = 0; i < count; i++) good = jobs[i].ok && good;
     return good;
+}
+
+static bool here(int way) { return way < KERNEL || cw_aead_batch_get((cw_aead_kernel)(way - KERNEL)) != NULL; }
+static const char *name(int way) {
+    return way == SODIUM ? "libsodium" : way == CRYPTO ? "libcrypto" : way == OURS ? "core" : cw_aead_batch_name((cw_aead_kernel)(way - KERNEL));
 }
 
 static int order(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
-static double median(double *values) {
-    qsort(values, ROUNDS, sizeof *values, order);
-    return values[ROUNDS / 2];
-}
 
-static bool agree(size_t length) {
-    for (int library = 0; library < LIBRARIES; library++) {
-        if (!run((enum library)library, true, length)) return false;
-        memset(opened, 0, sizeof opened);
-        if (!run((enum library)library, false, length)) return false;
-        for (int i = 0; i < BATCH; i++)
-            if (memcmp(sealed[library][i], sealed[SODIUM][i], length + TAG) != 0 || memcmp(opened[i], plain[i], length) != 0) return false;
+static bool agree(size_t length, int count) {
+    for (int way = 0; way < WAYS; way++) {
+        if (!here(way)) continue;
+        memset(of[way].opened, 0, sizeof of[way].opened);
+        if (!run(way, true, length, count) || !run(way, false, length, count)) return false;
+        for (int i = 0; i < count; i++)
+            if (memcmp(of[way].sealed[i], of[SODIUM].sealed[i], length + TAG) != 0 || memcmp(of[way].opened[i], plain[i], length) != 0)
+                return false;
     }
     return true;
 }
 
-int main(void) {
+// One line. Round by round in turns, so that a disturbance of the machine meets all; the ratio is the median of the rounds' ratios.
+static bool measure(bool seal, size_t length, int count) {
+    if (!agree(length, count)) {
+        fprintf(stderr, "they do not agree: %zu bytes, %d packets\n", length, count);
+        return false;
+    }
+    static double spent[WAYS][ROUNDS];
+    int times = (int)(600000 / (length + 400) / (size_t)count) + 1;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int way = 0; way < WAYS; way++) {
+            if (!here(way)) continue;
+            double t = now();
+            for (int i = 0; i < times; i++) run(way, seal, length, count);
+            spent[way][round] = (now() - t) / (times * count);
+        }
+    }
+    printf("%-5s %6zu %6d", seal ? "seal" : "open", length, count);
+    for (int way = 0; way < WAYS; way++) {
+        if (!here(way)) continue;
+        double ratio[ROUNDS], sorted[ROUNDS];
+        for (int round = 0; round < ROUNDS; round++) ratio[round] = spent[SODIUM][round] / spent[way][round];
+        memcpy(sorted, spent[way], sizeof sorted);
+        qsort(sorted, ROUNDS, sizeof *sorted, order);
+        qsort(ratio, ROUNDS, sizeof *ratio, order);
+        printf("  | %5.0f", sorted[ROUNDS / 2]);
+        if (way != SODIUM) printf(" %5.2fx (%.2f-%.2f)", ratio[ROUNDS / 2], ratio[0], ratio[ROUNDS - 1]);
+    }
+    printf("\n");
+    return true;
+}
+
+static void heading(void) {
+    printf("%-5s %6s %6s", "", "bytes", "batch");
+    for (int way = 0; way < WAYS; way++)
+        if (here(way)) printf(way == SODIUM ? "  | %s" : "  | %s ns, times libsodium", way == SODIUM ? "ns" : name(way));
+    printf("\n");
+}
+
+int main(int argc, char **argv) {
     static const size_t lengths[] = {64, 128, 256, 512, 528, 576, 640, 768, 896, 1024, 1152, 1280, 1424, 2048, 8192};
+    static const size_t packets[] = {64, 576, 1400};
+    static const int counts[] = {1, 4, 16, 32};
+    bool by_length = argc > 1 && strcmp(argv[1], "lengths") == 0;
     ours = cw_aead_create();
     if (ours == NULL) return 1;
     for (int seal = 0; seal < 2; seal++) {
@@ -102,27 +152,16 @@ int main(void) {
     }
     randombytes_buf(plain, sizeof plain);
     randombytes_buf(keys, sizeof keys);
+    heading();
     for (int seal = 1; seal >= 0; seal--) {
-        printf("%-5s %7s %13s %13s %13s %18s\n", seal ? "seal" : "open", "bytes", "libsodium ns", "libcrypto ns", "Causeway ns",
-               "sodium/crypto");
-        for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++) {
-            if (!agree(lengths[n])) {
-                fprintf(stderr, "they do not agree\n");
-                return 1;
-            }
-            // Round by round in turns, so that a disturbance of the machine meets all.
-            double spent[LIBRARIES][ROUNDS];
-            int batches = lengths[n] > 2048 ? 4 : 16;
-            for (int round = 0; round < ROUNDS; round++) {
-                for (int library = 0; library < LIBRARIES; library++) {
-                    double t = now();
-                    for (int i = 0; i < batches; i++) run((enum library)library, seal, lengths[n]);
-                    spent[library][round] = (now() - t) / (batches * BATCH);
-                }
-            }
-            double sodium = median(spent[SODIUM]), crypto = median(spent[CRYPTO]), mine = median(spent[OURS]);
-            printf("%-5s %7zu %13.0f %13.0f %13.0f %17.2fx\n", "", lengths[n], sodium, crypto, mine, sodium / crypto);
+        if (by_length) {
+            for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++)
+                if (!measure(seal, lengths[n], BATCH)) return 1;
+            continue;
         }
+        for (size_t n = 0; n < sizeof packets / sizeof *packets; n++)
+            for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+                if (!measure(seal, packets[n], counts[c])) return 1;
     }
     return 0;
 }
