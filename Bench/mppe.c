@@ -1,6 +1,6 @@
-// MPPE-128 stateless, whole packet: key change and stream. Ours (the core's batch function) against Nettle's SHA-1 and RC4 put together
-// the plain way, one packet after the other. Both work through the same key chain; the outputs are compared before anything is timed.
-#include <inttypes.h>
+// MPPE-128 stateless, whole packet: key change, key schedule, stream. The core's kernels against a baseline in plain C (mppe-plain.h) and
+// against Nettle's SHA-1 and RC4. All work through the same key chains and the outputs are compared before anything is timed; they are timed
+// in turns, round by round, so that what disturbs the machine meets all of them.
 #include <nettle/arcfour.h>
 #include <nettle/sha1.h>
 #include <stdio.h>
@@ -8,54 +8,84 @@
 #include <string.h>
 #include <time.h>
 
-#include "mppe_key.h"
+#include "mppe-plain.h"
+#include "mppe_batch.h"
 
-enum { ROUNDS = 21, PACKETS = 2048, MOST = 1400 };
+enum { ROUNDS = 21, BATCH = 32, REPEATS = 24, MOST = 1500, CONTENDERS_MAX = 8 };
 
-static uint8_t plain[CW_MPPE_BATCH][MOST], ours[CW_MPPE_BATCH][MOST], theirs[CW_MPPE_BATCH][MOST];
-static const uint8_t start[CW_MPPE_KEY_SIZE] = "sixteen octets!";
+typedef struct load {
+    const char *name;
+    unsigned sessions;
+    uint16_t lengths[BATCH];
+} load;
+
+typedef struct contender {
+    const char *name;
+    enum { PLAIN, NETTLE, OURS } kind;
+    cw_mppe_kernels kernels;
+    uint8_t keys[BATCH][CW_MPPE_KEY_SIZE]; // of the sessions
+    uint8_t out[BATCH][MOST];
+    double rounds[ROUNDS];
+} contender;
+
+static uint8_t plain[BATCH][MOST];
+static uint8_t starts[BATCH][CW_MPPE_KEY_SIZE];
+static cw_mppe_suite suites[BATCH];
+static plain_session plain_sessions[BATCH];
 
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return t.tv_sec * 1e9 + t.tv_nsec;
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static void run_ours(const cw_mppe_suite *suite, uint8_t key[CW_MPPE_KEY_SIZE], size_t length) {
-    cw_mppe_job jobs[CW_MPPE_BATCH];
-    for (int i = 0; i < CW_MPPE_BATCH; i++) {
-        cw_mppe_key_change(suite, key, key);
-        memcpy(jobs[i].key, key, CW_MPPE_KEY_SIZE);
-        jobs[i].in = plain[i];
-        jobs[i].out = ours[i];
-        jobs[i].length = (uint16_t)length;
-        jobs[i].key_length = 16;
-    }
-    cw_mppe_crypt_batch(jobs, CW_MPPE_BATCH);
+// Packet n belongs to session n modulo sessions.
+static void run_plain(contender *c, const load *load) {
+    for (unsigned n = 0; n < load->sessions; n++) memcpy(plain_sessions[n].key, c->keys[n], CW_MPPE_KEY_SIZE);
+    for (unsigned n = 0; n < BATCH; n++) plain_packet(&plain_sessions[n % load->sessions], c->out[n], plain[n], load->lengths[n]);
+    for (unsigned n = 0; n < load->sessions; n++) memcpy(c->keys[n], plain_sessions[n].key, CW_MPPE_KEY_SIZE);
 }
 
-// RFC 3078 section 7.3 with a library's parts.
-static void change_theirs(uint8_t key[16]) {
+static void run_nettle(contender *c, const load *load) {
     static const uint8_t pad1[40], pad2[40] = {[0 ... 39] = 0xf2};
-    struct sha1_ctx sha;
-    struct arcfour_ctx rc4;
-    uint8_t digest[20];
-    sha1_init(&sha);
-    sha1_update(&sha, 16, start);
-    sha1_update(&sha, 40, pad1);
-    sha1_update(&sha, 16, key);
-    sha1_update(&sha, 40, pad2);
-    sha1_digest(&sha, 20, digest);
-    arcfour_set_key(&rc4, 16, digest);
-    arcfour_crypt(&rc4, 16, key, digest);
+    for (unsigned n = 0; n < BATCH; n++) {
+        uint8_t *key = c->keys[n % load->sessions], digest[20];
+        struct sha1_ctx sha1;
+        struct arcfour_ctx rc4;
+        sha1_init(&sha1);
+        sha1_update(&sha1, 16, starts[n % load->sessions]);
+        sha1_update(&sha1, sizeof pad1, pad1);
+        sha1_update(&sha1, 16, key);
+        sha1_update(&sha1, sizeof pad2, pad2);
+        sha1_digest(&sha1, 20, digest);
+        arcfour_set_key(&rc4, 16, digest);
+        arcfour_crypt(&rc4, 16, key, digest);
+        arcfour_set_key(&rc4, 16, key);
+        arcfour_crypt(&rc4, load->lengths[n], c->out[n], plain[n]);
+    }
 }
 
-static void run_theirs(uint8_t key[16], size_t length) {
-    struct arcfour_ctx rc4;
-    for (int i = 0; i < CW_MPPE_BATCH; i++) {
-        change_theirs(key);
-        arcfour_set_key(&rc4, 16, key);
-        arcfour_crypt(&rc4, length, theirs[i], plain[i]);
+static void run_ours(contender *c, const load *load) {
+    unsigned each = BATCH / load->sessions;
+    static uint8_t rings[BATCH][BATCH][CW_MPPE_KEY_SIZE];
+    cw_mppe_chain chains[BATCH];
+    for (unsigned n = 0; n < load->sessions; n++)
+        chains[n] = (cw_mppe_chain){.suite = &suites[n], .key = c->keys[n], .ring = rings[n], .size = BATCH, .count = (uint16_t)each};
+    cw_mppe_batch_keys(&c->kernels, chains, load->sessions);
+    cw_mppe_job jobs[BATCH];
+    for (unsigned n = 0; n < BATCH; n++) {
+        jobs[n] = (cw_mppe_job){.in = plain[n], .out = c->out[n], .length = load->lengths[n], .key_length = CW_MPPE_KEY_SIZE};
+        memcpy(jobs[n].key, rings[n % load->sessions][n / load->sessions], CW_MPPE_KEY_SIZE);
+    }
+    for (unsigned n = 0; n < load->sessions; n++) memcpy(c->keys[n], rings[n][each - 1], CW_MPPE_KEY_SIZE);
+    cw_mppe_batch_crypt(&c->kernels, jobs, BATCH, NULL, 0);
+}
+
+static void run(contender *c, const load *load) {
+    switch (c->kind) {
+    case PLAIN: run_plain(c, load); break;
+    case NETTLE: run_nettle(c, load); break;
+    case OURS: run_ours(c, load); break;
     }
 }
 
@@ -63,39 +93,87 @@ static int order(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
-static double median(double *values) {
-    qsort(values, ROUNDS, sizeof *values, order);
-    return values[ROUNDS / 2];
+
+static void begin(contender *c) {
+    for (unsigned n = 0; n < BATCH; n++) {
+        for (unsigned i = 0; i < CW_MPPE_KEY_SIZE; i++) starts[n][i] = (uint8_t)(n * 89 + i * 7 + 1);
+        if (!cw_mppe_suite_init(&suites[n], 128, starts[n], c->keys[n])) exit(1);
+        memcpy(plain_sessions[n].start, starts[n], sizeof starts[n]);
+    }
+}
+
+static void compare(contender *contenders, unsigned count, const load *load) {
+    for (unsigned c = 0; c < count; c++) {
+        begin(&contenders[c]);
+        run(&contenders[c], load);
+        for (unsigned n = 0; n < BATCH; n++) {
+            if (memcmp(contenders[c].out[n], contenders[0].out[n], load->lengths[n]) == 0) continue;
+            fprintf(stderr, "%s does not agree with %s\n", contenders[c].name, contenders[0].name);
+            exit(1);
+        }
+    }
+}
+
+static void measure(contender *contenders, unsigned count, const load *load) {
+    compare(contenders, count, load);
+    for (unsigned round = 0; round < ROUNDS; round++)
+        for (unsigned c = 0; c < count; c++) {
+            double from = now();
+            for (unsigned n = 0; n < REPEATS; n++) run(&contenders[c], load);
+            contenders[c].rounds[round] = (now() - from) / (REPEATS * BATCH);
+        }
+    printf("%s\n", load->name);
+    double ratios[ROUNDS];
+    for (unsigned c = 0; c < count; c++) {
+        // Ratios within each round: then their median, least and greatest.
+        for (unsigned round = 0; round < ROUNDS; round++) ratios[round] = contenders[0].rounds[round] / contenders[c].rounds[round];
+        qsort(ratios, ROUNDS, sizeof *ratios, order);
+        double sorted[ROUNDS];
+        memcpy(sorted, contenders[c].rounds, sizeof sorted);
+        qsort(sorted, ROUNDS, sizeof *sorted, order);
+        printf("    %-24s %6.0f ns (%.0f-%.0f) %8.2fx (%.2f-%.2f)\n", contenders[c].name, sorted[ROUNDS / 2], sorted[0], sorted[ROUNDS - 1],
+               ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
+    }
 }
 
 int main(void) {
-    static const size_t lengths[] = {64, 576, 1400};
-    for (int i = 0; i < CW_MPPE_BATCH; i++)
-        for (int j = 0; j < MOST; j++) plain[i][j] = (uint8_t)(i * 31 + j * 7);
-    printf("%-8s %16s %16s %8s\n", "bytes", "Causeway ns", "Nettle ns", "ratio");
-    for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++) {
-        cw_mppe_suite suite;
-        uint8_t a[CW_MPPE_KEY_SIZE], b[CW_MPPE_KEY_SIZE];
-        if (!cw_mppe_suite_init(&suite, 128, start, a)) return 1;
-        memcpy(b, a, sizeof b);
-        run_ours(&suite, a, lengths[n]);
-        run_theirs(b, lengths[n]);
-        if (memcmp(a, b, sizeof a) != 0 || memcmp(ours, theirs, sizeof ours) != 0) {
-            fprintf(stderr, "the two do not agree\n");
-            return 1;
+    static contender contenders[CONTENDERS_MAX];
+    unsigned count = 0;
+    contenders[count++] = (contender){.name = "plain C, the baseline", .kind = PLAIN};
+    contenders[count++] = (contender){.name = "Nettle", .kind = NETTLE};
+    cw_cpu cpu = cw_cpu_probe();
+    static const cw_mppe_rc4 rc4[CW_ISA_LEVELS][2] = {
+        {CW_MPPE_RC4_INTERLEAVED, CW_MPPE_RC4_INTERLEAVED},
+        {CW_MPPE_RC4_ROWS, CW_MPPE_RC4_ROWS},
+        {CW_MPPE_RC4_ROWS, CW_MPPE_RC4_GATHER},
+    };
+    for (unsigned level = 0; level <= (unsigned)cpu.level; level++) {
+        cw_cpu limited = cw_cpu_limited(&cpu, (cw_isa)level);
+        for (unsigned n = 0; n < 2; n++) {
+            if (n > 0 && rc4[level][n] == rc4[level][0]) continue;
+            contenders[count] = (contender){.kind = OURS, .kernels = cw_mppe_kernels_make(&limited, rc4[level][n])};
+            contenders[count].name = cw_mppe_kernels_name(&contenders[count].kernels);
+            count++;
         }
-        // Round by round in turns, so that a disturbance of the machine meets both.
-        double mine[ROUNDS], other[ROUNDS];
-        for (int round = 0; round < ROUNDS; round++) {
-            double t = now();
-            for (int i = 0; i < PACKETS / CW_MPPE_BATCH; i++) run_ours(&suite, a, lengths[n]);
-            mine[round] = (now() - t) / PACKETS;
-            t = now();
-            for (int i = 0; i < PACKETS / CW_MPPE_BATCH; i++) run_theirs(b, lengths[n]);
-            other[round] = (now() - t) / PACKETS;
-        }
-        double x = median(mine), y = median(other);
-        printf("%-8zu %16.0f %16.0f %7.2fx\n", lengths[n], x, y, y / x);
     }
+    cw_mppe_kernels chosen = cw_mppe_kernels_measure(&cpu);
+    printf("chosen at a start here: %s\n", cw_mppe_kernels_name(&chosen));
+
+    for (unsigned n = 0; n < BATCH; n++)
+        for (unsigned i = 0; i < MOST; i++) plain[n][i] = (uint8_t)(n * 31 + i * 7);
+    static const uint16_t sizes[] = {1400, 576, 64};
+    for (unsigned one = 0; one < 2; one++)
+        for (unsigned size = 0; size < sizeof sizes / sizeof *sizes; size++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s, %u octets", one ? "one session" : "many sessions", sizes[size]);
+            load load = {.name = name, .sessions = one ? 1 : BATCH};
+            for (unsigned n = 0; n < BATCH; n++) load.lengths[n] = sizes[size];
+            measure(contenders, count, &load);
+        }
+    // The usual mix, 7 : 4 : 1.
+    static const uint16_t mix[12] = {64, 64, 576, 64, 576, 64, 1400, 64, 576, 64, 576, 64};
+    load load = {.name = "many sessions, mix of 64, 576 and 1400 octets", .sessions = BATCH};
+    for (unsigned n = 0; n < BATCH; n++) load.lengths[n] = mix[n % 12];
+    measure(contenders, count, &load);
     return 0;
 }

@@ -4,10 +4,8 @@
 
 #include "link_bytes.h"
 #include "rc4.h"
-#include "sha1.h"
 
-// RFC 3079 section 3.1: weaker keys have their first octets fixed.
-static void fix_salt(const cw_mppe_suite *suite, uint8_t *key) {
+void cw_mppe_fix_salt(const cw_mppe_suite *suite, uint8_t key[CW_MPPE_KEY_SIZE]) {
     if (suite->bits == 128) return;
     key[0] = 0xd1;
     if (suite->bits == 56) return;
@@ -15,9 +13,9 @@ static void fix_salt(const cw_mppe_suite *suite, uint8_t *key) {
     key[2] = 0x9e;
 }
 
-// GetNewKeyFromSHA: SHA-1 over start key, 40 octets 0x00, session key, 40 octets 0xf2, cut to the key's length. The message always
-// fits two blocks, so it is laid out with its padding in one piece.
-static void new_key_from_sha(const cw_mppe_suite *suite, const uint8_t *key, uint8_t out[CW_MPPE_KEY_SIZE]) {
+// SHA-1 over start key, 40 octets 0x00, session key, 40 octets 0xf2, cut to the key's length. The message always fits two blocks, so it is
+// laid out with its padding in one piece.
+void cw_mppe_key_digest(const cw_mppe_suite *suite, const uint8_t key[CW_MPPE_KEY_SIZE], uint8_t *interim, cw_sha1_step *step) {
     enum { pad = 40 };
     uint8_t message[2 * CW_SHA1_BLOCK] = {0};
     size_t n = suite->length;
@@ -30,9 +28,9 @@ static void new_key_from_sha(const cw_mppe_suite *suite, const uint8_t *key, uin
 
     uint32_t state[5];
     cw_sha1_begin(state);
-    cw_sha1_block(state, message);
-    cw_sha1_block(state, message + CW_SHA1_BLOCK);
-    for (size_t i = 0; i < n / 4; i++) cw_put32(out + 4 * i, state[i]);
+    step(state, message);
+    step(state, message + CW_SHA1_BLOCK);
+    for (size_t i = 0; i < n / 4; i++) cw_put32(interim + 4 * i, state[i]);
     explicit_bzero(message, sizeof message);
     explicit_bzero(state, sizeof state);
 }
@@ -45,19 +43,19 @@ bool cw_mppe_suite_init(cw_mppe_suite *suite, unsigned bits, const uint8_t start
     suite->bits = (uint8_t)bits;
     suite->length = bits == 128 ? 16 : 8;
     memcpy(suite->start, start_key, suite->length);
-    new_key_from_sha(suite, suite->start, key);
-    fix_salt(suite, key);
+    cw_mppe_key_digest(suite, suite->start, key, cw_sha1_block);
+    cw_mppe_fix_salt(suite, key);
     return true;
 }
 
 void cw_mppe_key_change(const cw_mppe_suite *suite, const uint8_t key[CW_MPPE_KEY_SIZE], uint8_t next[CW_MPPE_KEY_SIZE]) {
     uint8_t interim[CW_MPPE_KEY_SIZE] = {0};
-    new_key_from_sha(suite, key, interim);
+    cw_mppe_key_digest(suite, key, interim, cw_sha1_block);
     cw_rc4 rc4;
     cw_rc4_key(&rc4, interim, suite->length);
     memset(next, 0, CW_MPPE_KEY_SIZE);
     cw_rc4_crypt(&rc4, interim, next, suite->length);
-    fix_salt(suite, next);
+    cw_mppe_fix_salt(suite, next);
     explicit_bzero(&rc4, sizeof rc4);
     explicit_bzero(interim, sizeof interim);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "causeway_datapath.h"
+#include "sha1.h"
 
 // What a direction's key chain is made of. The chain does not depend on the data: key n+1 follows from the start key and key n.
 typedef struct cw_mppe_suite {
@@ -19,6 +20,12 @@ bool cw_mppe_suite_init(cw_mppe_suite *suite, unsigned bits, const uint8_t start
                         uint8_t key[CW_MPPE_KEY_SIZE]);
 // RFC 3078 section 7.3: the session key that follows `key`. `next` may be `key`.
 void cw_mppe_key_change(const cw_mppe_suite *suite, const uint8_t key[CW_MPPE_KEY_SIZE], uint8_t next[CW_MPPE_KEY_SIZE]);
+
+// The parts of a change, for those who work on many at once: GetNewKeyFromSHA with a SHA-1 of one's own, of which `interim` gets
+// suite->length octets, and what weaker keys have fixed (RFC 3079 section 3.1).
+typedef void cw_sha1_step(uint32_t state[5], const uint8_t block[CW_SHA1_BLOCK]);
+void cw_mppe_key_digest(const cw_mppe_suite *suite, const uint8_t key[CW_MPPE_KEY_SIZE], uint8_t *interim, cw_sha1_step *step);
+void cw_mppe_fix_salt(const cw_mppe_suite *suite, uint8_t key[CW_MPPE_KEY_SIZE]);
 
 // One packet, or the head of one: RC4 from the beginning of the key's stream. in and out may be the same.
 typedef struct cw_mppe_job {

@@ -1,0 +1,83 @@
+// MPPE over many packets of many sessions at once. RC4 and the key change are chains of dependent steps: one packet alone leaves most of
+// the processor idle. The kernels here work on several packets side by side, one packet (or one key chain) in each lane.
+//
+// How a worker uses it. It gathers what one receive call brought, from all its sessions, and then:
+//   1. Keys. Per direction of a session one cw_mppe_chain with as many keys as the batch needs beyond those at hand:
+//      - receiver: key = the last one in its ring `ahead` (or receiver->key), ring = ahead, size = CW_MPPE_AHEAD, first = the first free
+//        place, count <= the free places; afterwards ahead_count grows by count and cw_mppe_prepare finds every key there;
+//      - transmitter: key = transmitter->key, ring = room for one key a packet; the last one becomes transmitter->key.
+//      The chain does not depend on the data, so an idle worker may fill the rings beforehand: that is the bounded stock of keys.
+//   2. cw_mppe_batch_keys once for all chains.
+//   3. Jobs: cw_mppe_prepare and cw_mppe_transmit fill in one cw_mppe_job for each stateless packet as they do now; several packets of one
+//      session are several jobs. A stateful packet is a cw_mppe_stream.
+//   4. cw_mppe_batch_crypt once for all of them, in place.
+//   5. The links, packet by packet in order, commit or reject by evidence: cw_mppe_receive_prepared. RC4 undoes itself, so a plaintext
+//      that proves nothing can be turned back into what arrived.
+// A stateful receiver first looks at the head of a packet with a copy of its stream, as cw_mppe_receive does, and makes the job for the
+// whole packet only then; a failed proof so never moves the stream.
+//
+// Nothing here allocates, keeps state between calls, or needs a lock: the kernels are a value that every worker may hold.
+#ifndef CW_MPPE_BATCH_H
+#define CW_MPPE_BATCH_H
+
+#include "isa.h"
+#include "mppe_key.h"
+#include "rc4.h"
+
+// The part of a key chain that follows `key`: count keys, written to ring[first], ring[first + 1] ... modulo size. `key` may lie in the
+// ring; it is read before anything is written. count <= size.
+typedef struct cw_mppe_chain {
+    const cw_mppe_suite *suite; // bits is 40, 56 or 128
+    const uint8_t *key;         // CW_MPPE_KEY_SIZE octets
+    uint8_t (*ring)[CW_MPPE_KEY_SIZE];
+    uint16_t size, first, count;
+} cw_mppe_chain;
+
+// A packet of a stateful session. Streams of one batch that name the same rc4 are worked on in the order of the array.
+typedef struct cw_mppe_stream {
+    cw_rc4 *rc4;         // goes on, and is left for the packet after this one
+    const uint8_t *in;
+    uint8_t *out;        // may be `in`; no other overlap
+    uint16_t length;
+    uint8_t key_length;  // not 0: rc4 is keyed anew first
+    uint8_t key[CW_MPPE_KEY_SIZE];
+} cw_mppe_stream;
+
+typedef struct cw_mppe_kernels cw_mppe_kernels;
+
+// The RC4 that an ISA level works with; AVX-512 has two, because gather and scatter are slow on some processors.
+typedef enum cw_mppe_rc4 {
+    CW_MPPE_RC4_INTERLEAVED, // every level
+    CW_MPPE_RC4_ROWS,        // AVX2
+    CW_MPPE_RC4_GATHER,      // AVX-512
+} cw_mppe_rc4;
+
+struct cw_mppe_lane;
+struct cw_mppe_digest;
+
+struct cw_mppe_kernels {
+    cw_isa isa;
+    cw_mppe_rc4 rc4;
+    // SHA-1 of key changes, any number of the same length; and of so few that lanes would stay empty.
+    void (*digest)(struct cw_mppe_digest *digests, size_t count);
+    void (*digest_few)(struct cw_mppe_digest *digests, size_t count);
+    unsigned few;
+    // Key schedule and stream of up to `lanes` packets of falling length. NULL: interleaved for everything.
+    void (*lanes_crypt)(const struct cw_mppe_lane *lanes, size_t count);
+    unsigned lanes, group;
+    // When a group of lanes is worth it: its cost against those of the interleaved kernel, in units of one octet of the latter.
+    unsigned schedule_cost, step_cost;
+};
+
+// The kernels of a level that the processor has; `rc4` must belong to it.
+cw_mppe_kernels cw_mppe_kernels_make(const cw_cpu *cpu, cw_mppe_rc4 rc4);
+// The same, with the RC4 that proves fastest here: some hundred microseconds of measuring, once.
+cw_mppe_kernels cw_mppe_kernels_measure(const cw_cpu *cpu);
+const char *cw_mppe_kernels_name(const cw_mppe_kernels *kernels); // for example "avx512 (rows)"; static storage
+
+void cw_mppe_batch_keys(const cw_mppe_kernels *kernels, const cw_mppe_chain *chains, size_t count);
+// Jobs of any lengths, any number, stateless and stateful together. in and out of a job may be the same and overlap in no other way;
+// what one job writes no other reads or writes. Wipes the keys in both arrays.
+void cw_mppe_batch_crypt(const cw_mppe_kernels *kernels, cw_mppe_job *jobs, size_t count, cw_mppe_stream *streams, size_t stream_count);
+
+#endif
