@@ -16,45 +16,55 @@ typedef struct walk {
     bool good_only;
 } walk;
 
-typedef struct work { // all of it secret, and wiped
-    cw_chacha_lanes lanes;
-    cw_poly_lanes poly;
-    const cw_aead_job *owner[CW_AEAD_LANES]; // of each lane
-    uint8_t one_time_key[CW_AEAD_LANES][32];
+typedef struct work {
+    cw_chacha_lanes lanes[2]; // one is filled while the other's stores are still on their way
+    const cw_aead_job *owner[CW_AEAD_LANES];
+    // From here on secret.
     uint8_t ahead[CW_AEAD_LANES][CW_CHACHA_BLOCK];
+    uint8_t one_time_key[CW_AEAD_LANES][32];
+    cw_poly_lanes poly;
 } work;
 
-static void set_lane(work *work, size_t lane, const cw_aead_job *job, uint32_t block, const uint8_t *in, uint8_t *out, size_t octets) {
-    cw_chacha_lanes *lanes = &work->lanes;
-    work->owner[lane] = job;
-    lanes->key[lane] = job->key;
-    lanes->block[lane] = block;
-    lanes->nonce_low[lane] = (uint32_t)job->counter;
-    lanes->nonce_high[lane] = (uint32_t)(job->counter >> 32);
-    lanes->in[lane] = in;
-    lanes->out[lane] = out;
-    lanes->octets[lane] = (uint32_t)octets;
-}
-
-// The text of the packets, block by block, into the lanes that are left. Returns how many have something.
-static size_t fill(work *work, walk *walk, size_t lane, size_t most) {
+// The next blocks of the packets' text, into the lanes from `lane` on. Returns how many lanes have something.
+static size_t fill(walk *walk, cw_chacha_lanes *lanes, size_t lane, size_t most) {
     while (lane < most && walk->at < walk->count) {
         const cw_aead_job *job = &walk->jobs[walk->at];
-        size_t offset = walk->offset, left = job->length - offset;
-        if (left == 0 || (walk->good_only && !job->ok)) {
-            walk->at++;
-            walk->offset = 0;
-            continue;
+        const size_t offset = walk->offset, left = walk->good_only && !job->ok ? 0 : job->length - offset;
+        const size_t blocks = (left + CW_CHACHA_BLOCK - 1) / CW_CHACHA_BLOCK, now = blocks < most - lane ? blocks : most - lane;
+        const uint8_t *key = job->key, *in = job->in + offset;
+        uint8_t *out = job->out + offset;
+        const uint32_t low = (uint32_t)job->counter, high = (uint32_t)(job->counter >> 32), block = (uint32_t)(offset / CW_CHACHA_BLOCK) + 1;
+        for (size_t i = 0; i < now; i++) {
+            lanes->key[lane + i] = key;
+            lanes->block[lane + i] = block + (uint32_t)i;
+            lanes->nonce_low[lane + i] = low;
+            lanes->nonce_high[lane + i] = high;
+            lanes->in[lane + i] = in + i * CW_CHACHA_BLOCK;
+            lanes->out[lane + i] = out + i * CW_CHACHA_BLOCK;
+            lanes->octets[lane + i] = CW_CHACHA_BLOCK;
         }
-        size_t octets = left < CW_CHACHA_BLOCK ? left : CW_CHACHA_BLOCK;
-        set_lane(work, lane++, job, (uint32_t)(offset / CW_CHACHA_BLOCK) + 1, job->in + offset, job->out + offset, octets);
-        walk->offset = offset + octets;
+        lane += now;
+        walk->offset = offset + now * CW_CHACHA_BLOCK;
+        if (now < blocks) break;
+        if (left % CW_CHACHA_BLOCK != 0) lanes->octets[lane - 1] = (uint32_t)(left % CW_CHACHA_BLOCK);
+        walk->at++;
+        walk->offset = 0;
     }
     return lane;
 }
 
 static void key_lanes(work *work, const walk *walk) {
-    for (size_t i = 0; i < walk->count; i++) set_lane(work, i, &walk->jobs[i], 0, nothing, work->one_time_key[i], sizeof work->one_time_key[i]);
+    cw_chacha_lanes *lanes = &work->lanes[0];
+    for (size_t i = 0; i < walk->count; i++) {
+        const cw_aead_job *job = &walk->jobs[i];
+        lanes->key[i] = job->key;
+        lanes->block[i] = 0;
+        lanes->nonce_low[i] = (uint32_t)job->counter;
+        lanes->nonce_high[i] = (uint32_t)(job->counter >> 32);
+        lanes->in[i] = nothing;
+        lanes->out[i] = work->one_time_key[i];
+        lanes->octets[i] = sizeof work->one_time_key[i];
+    }
 }
 
 // Reduces fully and adds s: RFC 8439 section 2.5.1. No branch and no index here depends on anything secret.
@@ -86,55 +96,79 @@ static void make_tags(const cw_aead_batch *batch, work *work, size_t count, uint
     for (size_t i = 0; i < count; i++) cw_poly_tag(tags[i], work->poly.sum[i], work->one_time_key[i] + 16);
 }
 
-static void run_rest(const cw_aead_batch *batch, work *work, walk *walk) {
-    size_t used;
-    while ((used = fill(work, walk, 0, batch->lanes)) > 0) batch->chacha(&work->lanes, used);
+// What is in lanes[turn] and then all that the walk still has.
+static void run_rest(const cw_aead_batch *batch, work *work, walk *walk, unsigned turn, size_t used) {
+    while (used > 0) {
+        size_t next = fill(walk, &work->lanes[turn ^ 1], 0, batch->lanes);
+        batch->chacha(&work->lanes[turn], used);
+        turn ^= 1;
+        used = next;
+    }
 }
 
 static void seal_some(const cw_aead_batch *batch, work *work, cw_aead_job *jobs, size_t count) {
     walk walk = {.jobs = jobs, .count = count};
     key_lanes(work, &walk);
-    batch->chacha(&work->lanes, fill(work, &walk, count, batch->lanes));
-    run_rest(batch, work, &walk);
+    run_rest(batch, work, &walk, 0, fill(&walk, &work->lanes[0], count, batch->lanes));
     for (size_t i = 0; i < count; i++) work->poly.text[i] = jobs[i].out, work->poly.length[i] = jobs[i].length;
     uint8_t tags[CW_AEAD_LANES][CW_WG_TAG];
     make_tags(batch, work, count, tags);
     for (size_t i = 0; i < count; i++) memcpy(jobs[i].out + jobs[i].length, tags[i], CW_WG_TAG);
 }
 
+static void xor_octets(uint8_t *out, const uint8_t *in, const uint8_t *stream, size_t octets) {
+    typedef uint64_t pair __attribute__((vector_size(16)));
+    pair text, mask;
+    for (; octets >= sizeof text; octets -= sizeof text) {
+        memcpy(&text, in, sizeof text);
+        memcpy(&mask, stream, sizeof mask);
+        text ^= mask;
+        memcpy(out, &text, sizeof text);
+        out += sizeof text, in += sizeof text, stream += sizeof text;
+    }
+    for (size_t i = 0; i < octets; i++) out[i] = in[i] ^ stream[i];
+}
+
 // Lanes that the keys leave free take the key stream of the first blocks: for a few short packets that is all there is. Nothing is written
 // where the plaintext goes before the tag is known to be right.
 static void open_some(const cw_aead_batch *batch, work *work, cw_aead_job *jobs, size_t count) {
     walk walk = {.jobs = jobs, .count = count};
+    cw_chacha_lanes *lanes = &work->lanes[0];
     key_lanes(work, &walk);
-    size_t used = fill(work, &walk, count, batch->lanes);
+    size_t used = count;
+    while (used < batch->lanes && walk.at < count) { // packet by packet, for the sake of the owner
+        size_t at = walk.at, end;
+        walk.count = at + 1;
+        end = fill(&walk, lanes, used, batch->lanes);
+        for (; used < end; used++) work->owner[used] = &jobs[at];
+    }
+    walk.count = count;
     const uint8_t *in[CW_AEAD_LANES];
     uint8_t *out[CW_AEAD_LANES];
     for (size_t i = count; i < used; i++) {
-        in[i] = work->lanes.in[i];
-        out[i] = work->lanes.out[i];
-        work->lanes.in[i] = nothing;
-        work->lanes.out[i] = work->ahead[i];
+        in[i] = lanes->in[i], lanes->in[i] = nothing;
+        out[i] = lanes->out[i], lanes->out[i] = work->ahead[i];
     }
-    batch->chacha(&work->lanes, used);
+    batch->chacha(lanes, used);
 
     for (size_t i = 0; i < count; i++) work->poly.text[i] = jobs[i].in, work->poly.length[i] = jobs[i].length;
     uint8_t tags[CW_AEAD_LANES][CW_WG_TAG]; // right ones: they stay secret
     make_tags(batch, work, count, tags);
-    for (size_t i = 0; i < count; i++) jobs[i].ok = sodium_memcmp(tags[i], jobs[i].in + jobs[i].length, CW_WG_TAG) == 0;
+    for (size_t i = 0; i < count; i++) jobs[i].ok = crypto_verify_16(tags[i], jobs[i].in + jobs[i].length) == 0;
     sodium_memzero(tags, sizeof tags);
 
     for (size_t i = count; i < used; i++)
-        if (work->owner[i]->ok) cw_chacha_end(out[i], in[i], work->ahead[i], work->lanes.octets[i]);
+        if (work->owner[i]->ok) xor_octets(out[i], in[i], work->ahead[i], lanes->octets[i]);
+    if (used > count) sodium_memzero(work->ahead[count], (used - count) * CW_CHACHA_BLOCK);
     walk.good_only = true;
-    run_rest(batch, work, &walk);
+    run_rest(batch, work, &walk, 1, fill(&walk, &work->lanes[1], 0, batch->lanes));
     for (size_t i = 0; i < count; i++)
         if (!jobs[i].ok) sodium_memzero(jobs[i].out, jobs[i].length);
 }
 
 // The kernels' registers may have been put aside on the stack: what they leave there is overwritten.
 __attribute__((noinline)) static void wipe_stack(void) {
-    uint8_t below[3072];
+    uint8_t below[1536];
     sodium_memzero(below, sizeof below);
 }
 
@@ -145,7 +179,8 @@ static void run(const cw_aead_batch *batch, some *some, cw_aead_job *jobs, size_
     work work;
     for (size_t at = 0; at < count; at += batch->lanes)
         some(batch, &work, jobs + at, count - at < batch->lanes ? count - at : batch->lanes);
-    sodium_memzero(&work, sizeof work);
+    sodium_memzero(work.one_time_key, sizeof work.one_time_key);
+    sodium_memzero(&work.poly, offsetof(cw_poly_lanes, scratch));
     wipe_stack();
 }
 

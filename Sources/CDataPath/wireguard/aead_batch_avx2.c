@@ -37,10 +37,11 @@ typedef struct factor {
     __m256i limb[LIMBS], wrapped[LIMBS]; // wrapped: five times the limb, 2^130 is 5 modulo 2^130 - 5
 } factor;
 
-typedef struct powers {
-    _Alignas(32) uint64_t fourth[LIMBS][VECTOR]; // a packet in each lane
-    __m256i last[VECTOR][LIMBS];                 // of each packet: fourth to first, in the order of `pair`
+typedef struct powers { // in the scratch of cw_poly_lanes
+    uint64_t fourth[LIMBS][VECTOR];       // a packet in each lane
+    uint64_t last[VECTOR][LIMBS][VECTOR]; // of each packet: fourth to first, in the order of `pair`
 } powers;
+_Static_assert(sizeof(powers) <= sizeof((cw_poly_lanes *)0)->scratch, "room for powers");
 
 CW_TARGET static inline factor factor_of(const number *x) {
     factor f;
@@ -51,7 +52,7 @@ CW_TARGET static inline factor factor_of(const number *x) {
     return f;
 }
 
-// Takes from limb `from` what is above 26 bits, `times` 1 or 5, to the limb after it.
+// Takes what limb `from` has above 26 bits to the limb after it; five times where that is the first one again.
 CW_TARGET static inline void carry(__m256i limb[LIMBS], int from, int to) {
     __m256i above = _mm256_srli_epi64(limb[from], 26);
     limb[from] = _mm256_and_si256(limb[from], _mm256_set1_epi64x((1 << 26) - 1));
@@ -103,10 +104,10 @@ CW_TARGET static void make_powers(powers *made, const cw_poly_lanes *lanes, size
         _mm256_store_si256((__m256i *)made->fourth[i], four.limb[i]);
         __m256i a = _mm256_unpacklo_epi64(four.limb[i], two.limb[i]), b = _mm256_unpackhi_epi64(four.limb[i], two.limb[i]);
         __m256i c = _mm256_unpacklo_epi64(three.limb[i], one.limb[i]), d = _mm256_unpackhi_epi64(three.limb[i], one.limb[i]);
-        made->last[0][i] = _mm256_permute2x128_si256(a, c, 0x20);
-        made->last[1][i] = _mm256_permute2x128_si256(b, d, 0x20);
-        made->last[2][i] = _mm256_permute2x128_si256(a, c, 0x31);
-        made->last[3][i] = _mm256_permute2x128_si256(b, d, 0x31);
+        _mm256_store_si256((__m256i *)made->last[0][i], _mm256_permute2x128_si256(a, c, 0x20));
+        _mm256_store_si256((__m256i *)made->last[1][i], _mm256_permute2x128_si256(b, d, 0x20));
+        _mm256_store_si256((__m256i *)made->last[2][i], _mm256_permute2x128_si256(a, c, 0x31));
+        _mm256_store_si256((__m256i *)made->last[3][i], _mm256_permute2x128_si256(b, d, 0x31));
     }
 }
 
@@ -119,7 +120,7 @@ CW_TARGET static void poly_one(const uint8_t *text, size_t length, uint64_t sum[
     number fourth, last, h = {0};
     for (int i = 0; i < LIMBS; i++) {
         fourth.limb[i] = _mm256_set1_epi64x((long long)powers->fourth[i][packet]);
-        last.limb[i] = powers->last[packet][i];
+        last.limb[i] = _mm256_load_si256((const __m256i *)powers->last[packet][i]);
     }
     const factor by = factor_of(&fourth);
     for (size_t step = 0; step < steps; step++) {
@@ -161,13 +162,13 @@ CW_TARGET static void poly_one(const uint8_t *text, size_t length, uint64_t sum[
 }
 
 CW_TARGET static void poly(cw_poly_lanes *lanes, size_t count) {
-    powers powers;
+    powers *powers = (struct powers *)(void *)lanes->scratch;
     for (size_t i = 0; i < count; i += VECTOR) {
-        make_powers(&powers, lanes, i);
+        make_powers(powers, lanes, i);
         for (size_t lane = i; lane < i + VECTOR && lane < count; lane++)
-            poly_one(lanes->text[lane], lanes->length[lane], lanes->sum[lane], &powers, lane - i);
+            poly_one(lanes->text[lane], lanes->length[lane], lanes->sum[lane], powers, lane - i);
     }
-    sodium_memzero(&powers, sizeof powers);
+    sodium_memzero(powers, sizeof *powers);
 }
 
 const cw_aead_batch cw_aead_batch_avx2 = {.lanes = 8, .chacha = cw_chacha8, .poly = poly};

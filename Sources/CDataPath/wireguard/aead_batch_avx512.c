@@ -27,8 +27,10 @@ CW_TARGET static inline void transpose_quarters(words16 *x) {
 
 // The keys of sixteen lanes, word by word.
 CW_TARGET static inline void load_keys(words16 key[8], const cw_chacha_lanes *lanes, size_t count) {
+#pragma GCC unroll 4
     for (size_t i = 0; i < 4; i++) {
         const uint8_t *from[4];
+#pragma GCC unroll 4
         for (size_t quarter = 0; quarter < 4; quarter++) {
             size_t lane = quarter * 4 + i;
             from[quarter] = lanes->key[lane < count ? lane : 0];
@@ -88,6 +90,7 @@ CW_TARGET static void chacha(const cw_chacha_lanes *lanes, size_t count) {
     for (int i = 0; i < 4; i++) x[i] += constants[i], x[12 + i] += tail[i];
     for (int i = 0; i < 8; i++) x[4 + i] += key[i];
     transpose16(x);
+#pragma GCC unroll 16 // x stays in registers
     for (size_t i = 0; i < 16; i++)
         if (i < count) put_block(lanes, i, x[i]);
 }
@@ -220,14 +223,13 @@ CW_TARGET static void poly_short(cw_poly_lanes *lanes, const uint8_t *which, siz
     _Alignas(64) uint64_t limbs[3][VECTOR];
     for (int i = 0; i < 3; i++) _mm512_store_si512(limbs[i], h.limb[i]);
     for (size_t i = 0; i < count; i++) put_sum(lanes->sum[which[i]], limbs[0][i], limbs[1][i], limbs[2][i]);
-    sodium_memzero(r_low, sizeof r_low);
-    sodium_memzero(r_high, sizeof r_high);
 }
 
-typedef struct powers {
-    _Alignas(64) uint64_t eighth[3][VECTOR], sixteenth[3][VECTOR]; // a packet in each lane
-    __m512i last[VECTOR][3];                                       // of each packet: eighth to first, in the order of `pair`
+typedef struct powers { // in the scratch of cw_poly_lanes
+    uint64_t eighth[3][VECTOR], sixteenth[3][VECTOR]; // a packet in each lane
+    uint64_t last[VECTOR][3][VECTOR];                 // of each packet: eighth to first, in the order of `pair`
 } powers;
+_Static_assert(sizeof(powers) <= sizeof((cw_poly_lanes *)0)->scratch, "room for powers");
 
 // The powers of r that long packets need, eight packets at once.
 CW_TARGET static void make_powers(powers *made, const cw_poly_lanes *lanes, const uint8_t *which, size_t count) {
@@ -238,7 +240,7 @@ CW_TARGET static void make_powers(powers *made, const cw_poly_lanes *lanes, cons
     }
     const __m512i none = _mm512_setzero_si512();
     const number zero = {.limb = {none, none, none}};
-    number power[POWERS + 1];
+    number power[POWERS + 1]; // that one of an exponent
     power[1] = split(_mm512_load_si512(r_low), _mm512_load_si512(r_high), none);
     factor by = factor_of(power[1]);
     power[2] = multiply_add(power[1], &by, zero);
@@ -246,20 +248,19 @@ CW_TARGET static void make_powers(powers *made, const cw_poly_lanes *lanes, cons
     power[3] = multiply_add(power[1], &by, zero);
     power[4] = multiply_add(power[2], &by, zero);
     by = factor_of(power[4]);
+#pragma GCC unroll 4
     for (int i = 1; i <= 4; i++) power[4 + i] = multiply_add(power[i], &by, zero);
     by = factor_of(power[8]);
     number sixteenth = multiply_add(power[8], &by, zero);
     for (int i = 0; i < 3; i++) {
         _mm512_store_si512(made->eighth[i], power[8].limb[i]);
         _mm512_store_si512(made->sixteenth[i], sixteenth.limb[i]);
-        static const uint8_t order[VECTOR] = {8, 4, 7, 3, 6, 2, 5, 1};
-        __m512i rows[VECTOR];
-        for (int lane = 0; lane < VECTOR; lane++) rows[lane] = power[order[lane]].limb[i];
+        __m512i rows[VECTOR] = {power[8].limb[i], power[4].limb[i], power[7].limb[i], power[3].limb[i],
+                                power[6].limb[i], power[2].limb[i], power[5].limb[i], power[1].limb[i]};
         transpose_words(rows);
-        for (int packet = 0; packet < VECTOR; packet++) made->last[packet][i] = rows[packet];
+#pragma GCC unroll 8
+        for (int packet = 0; packet < VECTOR; packet++) _mm512_store_si512(made->last[packet][i], rows[packet]);
     }
-    sodium_memzero(r_low, sizeof r_low);
-    sodium_memzero(r_high, sizeof r_high);
 }
 
 CW_TARGET static inline factor same_in_all(const uint64_t limbs[3][VECTOR], size_t packet) {
@@ -313,7 +314,8 @@ CW_TARGET static inline void poly_long(const uint8_t *text, size_t length, uint6
     }
     const factor eighth = same_in_all(powers->eighth, packet);
     a = multiply_add(a, &eighth, b);
-    number lanes = {.limb = {powers->last[packet][0], powers->last[packet][1], powers->last[packet][2]}};
+    number lanes;
+    for (int i = 0; i < 3; i++) lanes.limb[i] = _mm512_load_si512(powers->last[packet][i]);
     const factor last = factor_of(lanes);
     a = multiply_add(a, &last, (number){0});
     put_sum(sum, (uint64_t)_mm512_reduce_add_epi64(a.limb[0]), (uint64_t)_mm512_reduce_add_epi64(a.limb[1]),
@@ -330,16 +332,16 @@ CW_TARGET static void poly(cw_poly_lanes *lanes, size_t count) {
     for (size_t i = 0; i < short_count; i += VECTOR)
         poly_short(lanes, shorts + i, short_count - i < VECTOR ? short_count - i : VECTOR);
     if (long_count == 0) return;
-    powers powers;
+    powers *powers = (struct powers *)(void *)lanes->scratch;
     for (size_t i = 0; i < long_count; i += VECTOR) {
         size_t now = long_count - i < VECTOR ? long_count - i : VECTOR;
-        make_powers(&powers, lanes, longs + i, now);
+        make_powers(powers, lanes, longs + i, now);
         for (size_t k = 0; k < now; k++) {
             size_t lane = longs[i + k];
-            poly_long(lanes->text[lane], lanes->length[lane], lanes->sum[lane], &powers, k);
+            poly_long(lanes->text[lane], lanes->length[lane], lanes->sum[lane], powers, k);
         }
     }
-    sodium_memzero(&powers, sizeof powers);
+    sodium_memzero(powers, sizeof *powers);
 }
 
 const cw_aead_batch cw_aead_batch_avx512 = {.lanes = 16, .chacha = chacha, .poly = poly};

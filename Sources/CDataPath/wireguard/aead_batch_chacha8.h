@@ -31,8 +31,30 @@ CW_TARGET static inline void cw_transpose8(cw_words8 x[8]) {
 
 CW_TARGET static inline cw_words8 cw_load8(const void *from) { return (cw_words8)_mm256_loadu_si256((const __m256i *)from); }
 
+CW_TARGET static inline void cw_put8(uint8_t *out, const uint8_t *in, __m256i stream) {
+    _mm256_storeu_si256((__m256i *)out, _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)in), stream));
+}
+
+// The end of a packet: fewer octets than a block.
+CW_TARGET static inline void cw_put8_partly(uint8_t *out, const uint8_t *in, __m256i first, __m256i second, uint32_t octets) {
+    if (octets >= 32) {
+        cw_put8(out, in, first);
+        out += 32, in += 32, first = second;
+    }
+    __m128i half = _mm256_castsi256_si128(first);
+    if (octets & 16) {
+        _mm_storeu_si128((__m128i *)out, _mm_xor_si128(_mm_loadu_si128((const __m128i *)in), half));
+        out += 16, in += 16, half = _mm256_extracti128_si256(first, 1);
+    }
+    uint8_t rest[16] = {0};
+    memcpy(rest, in, octets % 16);
+    _mm_storeu_si128((__m128i *)rest, _mm_xor_si128(_mm_loadu_si128((const __m128i *)rest), half));
+    memcpy(out, rest, octets % 16);
+}
+
 CW_TARGET static void cw_chacha8(const cw_chacha_lanes *lanes, size_t count) {
     cw_words8 key[8], x[16];
+#pragma GCC unroll 8
     for (size_t i = 0; i < 8; i++) key[i] = cw_load8(lanes->key[i < count ? i : 0]);
     cw_transpose8(key);
     const cw_words8 constants[4] = {(cw_words8)_mm256_set1_epi32(0x61707865), (cw_words8)_mm256_set1_epi32(0x3320646e),
@@ -47,19 +69,14 @@ CW_TARGET static void cw_chacha8(const cw_chacha_lanes *lanes, size_t count) {
     cw_transpose8(x);
     cw_transpose8(x + 8);
 
-    // The tests of `count` cost nothing where it matters: they are the same for every group of full lanes.
-    for (size_t i = 0; i < 8 && i < count; i++) {
-        const uint8_t *in = lanes->in[i];
-        uint8_t *out = lanes->out[i];
+#pragma GCC unroll 8 // x stays in registers
+    for (size_t i = 0; i < 8; i++) {
+        if (i >= count) break;
         if (lanes->octets[i] == CW_CHACHA_BLOCK) {
-            cw_words8 first = cw_load8(in) ^ x[i], second = cw_load8(in + 32) ^ x[8 + i];
-            _mm256_storeu_si256((__m256i *)out, (__m256i)first);
-            _mm256_storeu_si256((__m256i *)(out + 32), (__m256i)second);
+            cw_put8(lanes->out[i], lanes->in[i], (__m256i)x[i]);
+            cw_put8(lanes->out[i] + 32, lanes->in[i] + 32, (__m256i)x[8 + i]);
         } else {
-            uint8_t stream[CW_CHACHA_BLOCK];
-            _mm256_storeu_si256((__m256i *)stream, (__m256i)x[i]);
-            _mm256_storeu_si256((__m256i *)(stream + 32), (__m256i)x[8 + i]);
-            cw_chacha_end(out, in, stream, lanes->octets[i]);
+            cw_put8_partly(lanes->out[i], lanes->in[i], (__m256i)x[i], (__m256i)x[8 + i], lanes->octets[i]);
         }
     }
 }

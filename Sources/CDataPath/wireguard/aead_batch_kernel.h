@@ -27,6 +27,7 @@ typedef struct cw_poly_lanes {
     const uint8_t *text[CW_AEAD_LANES];
     size_t length[CW_AEAD_LANES];
     uint64_t sum[CW_AEAD_LANES][3]; // the result: modulo 2^130 - 5 but not yet fully reduced, the third word small
+    _Alignas(64) uint64_t scratch[240]; // the kernel's; it wipes what it used
 } cw_poly_lanes;
 
 struct cw_aead_batch {
@@ -38,18 +39,5 @@ struct cw_aead_batch {
 extern const cw_aead_batch cw_aead_batch_avx2, cw_aead_batch_avx512;
 
 void cw_poly_tag(uint8_t tag[CW_WG_TAG], const uint64_t sum[3], const uint8_t s[16]);
-
-// The end of a packet: fewer octets than a block.
-static inline void cw_chacha_end(uint8_t *out, const uint8_t *in, const uint8_t *stream, size_t octets) {
-    size_t at = 0;
-    for (; at + 8 <= octets; at += 8) {
-        uint64_t word, mask;
-        memcpy(&word, in + at, sizeof word);
-        memcpy(&mask, stream + at, sizeof mask);
-        word ^= mask;
-        memcpy(out + at, &word, sizeof word);
-    }
-    for (; at < octets; at++) out[at] = in[at] ^ stream[at];
-}
 
 #endif
