@@ -16,8 +16,8 @@ import Testing
 
     @Test func nothingToSendIsNoTrouble() {
         var watch = HandshakeWatch()
-        #expect(!watch.observe(peer(), now: at(0)))
-        #expect(!watch.observe(peer(), now: at(100)))
+        #expect(watch.observe(peer(), now: at(0)) == false)
+        #expect(watch.observe(peer(), now: at(100)) == false)
         #expect(watch.tryingSince == nil)
         #expect(!watch.hasCompleted)
     }
@@ -30,7 +30,7 @@ import Testing
         #expect(watch.tryingSince == at(0))
         watch.observe(peer(sent: 296, initiations: 2), now: at(5))
         #expect(watch.tryingSince == at(0))
-        #expect(watch.observe(peer(handshake: 6, received: 92, sent: 444, initiations: 0), now: at(6)))
+        #expect(watch.observe(peer(handshake: 6, received: 92, sent: 444, initiations: 0), now: at(6)) == true)
         #expect(watch.tryingSince == nil)
         #expect(watch.hasCompleted)
     }
@@ -53,9 +53,9 @@ import Testing
 
     @Test func eachHandshakeIsToldOnce() {
         var watch = HandshakeWatch()
-        #expect(watch.observe(peer(handshake: 1, initiations: 0), now: at(1)))
-        #expect(!watch.observe(peer(handshake: 1, initiations: 0), now: at(2)))
-        #expect(watch.observe(peer(handshake: 121, initiations: 0), now: at(121)))
+        #expect(watch.observe(peer(handshake: 1, initiations: 0), now: at(1)) == true)
+        #expect(watch.observe(peer(handshake: 1, initiations: 0), now: at(2)) == false)
+        #expect(watch.observe(peer(handshake: 121, initiations: 0), now: at(121)) == true)
     }
 
     // ---- The kernel ----
