@@ -83,7 +83,7 @@ let package = Package(
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),
-        tests("CommandTests", ["causeway", .product(name: "ArgumentParser", package: "swift-argument-parser")], exclude: ["Help"]),
+        tests("CommandTests", ["causeway", logging, .product(name: "ArgumentParser", package: "swift-argument-parser")], exclude: ["Help"]),
         tests("LegacyClientTests", ["LegacyClient", "PPP", "PPTP", "Authentication", "DataPath", "Addresses"]),
     ],
     swiftLanguageModes: [.v6]

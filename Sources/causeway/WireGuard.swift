@@ -25,14 +25,17 @@ struct WireGuardCommand: ParsableCommand {
             A link to this program called causeway-wireguard or wireguard-go is this command; wg-quick takes one word for a program.
 
             ENVIRONMENT
-              LOG_LEVEL                 verbose, error or silent; error if unset. A process in the background logs only if it is set.
+              LOG_LEVEL                 verbose, error (the default) or silent; a process
+                                        in the background logs only if it is set
               WG_PROCESS_FOREGROUND=1   the same as --foreground
-              WG_TUN_FD                 the number of a descriptor that is a queue of an open TUN, which is used instead of a new one. It \
-            has one worker.
-              WG_UAPI_FD                the number of a descriptor that is a Unix socket bound to the place below
+              WG_TUN_FD                 number of a descriptor: a queue of an open TUN,
+                                        used instead of a new one; it has one worker
+              WG_UAPI_FD                number of a descriptor: a Unix socket that is
+                                        bound to the file below
 
             FILES
-              /var/run/wireguard/NAME.sock   what wg(8) talks to; whoever can connect to it can read the private key
+              /var/run/wireguard/NAME.sock   what wg(8) talks to; whoever can connect to
+                                             it can read the private key
 
             EXIT STATUS
               0   the interface is there; with --foreground: it has ended as it should
@@ -47,10 +50,10 @@ struct WireGuardCommand: ParsableCommand {
     @Flag(name: [.customShort("f"), .long], help: "Stay in the foreground; log lines go to standard error.")
     var foreground = false
 
-    @Option(name: .long, help: "Threads that carry packets, 1 to 64. (default: one for each processor, at most 4)")
+    @Option(name: .long, help: ArgumentHelp("Threads that carry packets, 1 to 64. (default: one for each processor, at most 4)", valueName: "count"))
     var workers: Int?
 
-    @Argument(help: ArgumentHelp("The interface to make: 1 to 15 characters without spaces or /.", valueName: "name"))
+    @Argument(help: ArgumentHelp("The interface to make, 1 to 15 characters.", valueName: "name"))
     var interface: String
 
     func validate() throws {

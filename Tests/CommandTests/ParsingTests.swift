@@ -19,7 +19,8 @@ import Testing
 
     @Test(arguments: [
         ["nonsense"], ["sessions", "extra"], ["sessions", "--nonsense"], ["disconnect"], ["disconnect", "ann", "bob"],
-        ["serve", "--config"], ["check", "file"], ["status", "--socket"], ["reload", "now"], ["dial"], ["dial", "--server", "192.0.2.1"],
+        ["wireguard"], ["wireguard", "wg0", "wg1"], ["wireguard", "a/b"], ["wireguard", "sixteen-bytes-xx"], ["wireguard", "wg0", "--workers", "0"],
+        ["wireguard", "wg0", "--workers", "65"], ["wireguard", "wg%d"], ["serve", "--config"], ["check", "file"], ["status", "--socket"], ["reload", "now"], ["dial"], ["dial", "--server", "192.0.2.1"],
         ["hub", "nonsense"], ["hub", "config", "peers"], ["hub", "config", "--diff", "a", "--merge", "b"], ["hub", "config", "--keep-others"],
         ["hub", "config", "--merge", "a", "--json"], ["hub", "config", "--interface", "a b"], ["hub", "config", "--interface", "$(reboot)"],
         ["hub", "config", "--interface", "sixteen-bytes-xx"], ["hub", "identities", "ann"], ["hub", "prune", "ann"],
@@ -87,6 +88,26 @@ import Testing
         #expect(dial.hold?.duration == .zero)
         #expect(dial.vanishAfter?.duration == .seconds(120))
         #expect(dial.profile == .windows)
+    }
+
+    @Test func wireGuardIsCalledAsWireGuardGoIs() throws {
+        let background = try #require(try Causeway.parseAsRoot(["wireguard", "wg0"]) as? WireGuardCommand)
+        #expect(background.interface == "wg0" && !background.foreground && background.workers == nil)
+        for flag in ["-f", "--foreground"] {
+            let command = try #require(try Causeway.parseAsRoot(["wireguard", flag, "wg0"]) as? WireGuardCommand)
+            #expect(command.interface == "wg0" && command.foreground)
+        }
+    }
+
+    /// wg-quick can only name a program, not a program and its subcommand.
+    @Test func theNameOfTheProgramIsASubcommand() {
+        for name in ["wireguard-go", "/usr/local/bin/causeway-wireguard"] {
+            #expect(WireGuardCommand.arguments(of: [name, "-f", "wg0"]) == ["wireguard", "-f", "wg0"])
+        }
+        for name in ["causeway", "/usr/bin/causeway", "./wireguard", "wireguard-go/causeway"] {
+            #expect(WireGuardCommand.arguments(of: [name, "status", "--json"]) == ["status", "--json"])
+        }
+        #expect(WireGuardCommand.arguments(of: []) == [])
     }
 
     @Test(arguments: ["", ":1", "host:", "host:0", "host:65536", "host:x", "a:b:1", "host:-1"]) func wrongServers(_ text: String) {
