@@ -75,7 +75,7 @@ let package = Package(
         tests("HubTests", ["Hub", "Authentication", "Addresses"]),
         tests("IdentitiesTests", ["Identities", "Hub", "Settings", "WireGuard", "Authentication", "Addresses"]),
         tests("NetlinkTests", ["Netlink", "Addresses"]),
-        tests("WireGuardTests", ["WireGuard", "DataPath", "Netlink", "Addresses", "CLinux", logging]),
+        tests("WireGuardTests", ["WireGuard", "StandaloneWireGuard", "DataPath", "Netlink", "Addresses", "CLinux", logging]),
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
