@@ -110,9 +110,5 @@ final class Lines: LogHandler, @unchecked Sendable {
     var text: String { lock.withLock { lines.joined(separator: "\n") } }
     var count: Int { lock.withLock { lines.count } }
 
-    func log(
-        level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata?, source: String, file: String, function: String, line: UInt
-    ) {
-        lock.withLock { lines.append("\(message)") }
-    }
+    func log(event: LogEvent) { lock.withLock { lines.append("\(event.message)") } }
 }
