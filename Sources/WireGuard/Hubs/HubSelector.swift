@@ -4,8 +4,8 @@
 ///
 ///     failover-after   an uplink that has tried for so long without a completed handshake moves the tunnel to the next place, after the
 ///                      last to the first. Once every place was tried in vain the time doubles with each round, up to eight times.
-///     return-after     from a place that works, the first is probed that long after the move, and again that long after each probe
-///                      that found nothing; never if there is none.
+///     return-after     from a place that works, the ones before it are probed that long after the move, the first one first, and again
+///                      that long after none of them has answered; never if there is none.
 ///     probeTime        how long the probe's handshake may take: two attempts (Rekey-Timeout of the WireGuard paper is 5 s).
 ///
 /// One uplink cannot move the others for a reason of its own, such as a key that the hub does not know: an uplink's trying counts
@@ -52,9 +52,9 @@ public struct HubSelector: Sendable, Equatable {
         case stay
         /// No handshake completes: all uplinks go there.
         case failover(Place)
-        /// One uplink asks whether the first place answers again; the others stay.
+        /// One uplink asks whether a better place answers again; the others stay.
         case probe(Place)
-        /// It does: all uplinks go back.
+        /// It does: all uplinks go back there.
         case goBack(Place)
         /// It does not.
         case endProbe
@@ -62,8 +62,8 @@ public struct HubSelector: Sendable, Equatable {
 
     private enum Return: Sendable, Equatable {
         case none
-        case at(ContinuousClock.Instant)
-        case probing(until: ContinuousClock.Instant)
+        case at(ContinuousClock.Instant, place: Int)
+        case probing(until: ContinuousClock.Instant, place: Int)
     }
 
     public let timing: Timing
@@ -100,7 +100,7 @@ public struct HubSelector: Sendable, Equatable {
         _ uplinks: [Uplink], probeCompleted: Bool = false, now: ContinuousClock.Instant
     ) -> Decision {
         guard places.count > 1 else { return .stay }
-        if isProbing, probeCompleted { return .goBack(move(to: 0, now)) }
+        if case .probing(_, let place) = comingBack, probeCompleted { return .goBack(move(to: place, now)) }
         if hasFailed(uplinks, now) {
             failovers += 1
             movesInVain += 1
@@ -109,15 +109,15 @@ public struct HubSelector: Sendable, Equatable {
         switch comingBack {
         case .none:
             guard index != 0, works, let after = timing.returnAfter else { return .stay }
-            comingBack = .at(max(now, movedAt + after))
+            comingBack = .at(max(now, movedAt + after), place: 0)
             return .stay
-        case .at(let time):
+        case .at(let time, let place):
             guard now >= time else { return .stay }
-            comingBack = .probing(until: now + timing.probeTime)
-            return .probe(places[0])
-        case .probing(let end):
+            comingBack = .probing(until: now + timing.probeTime, place: place)
+            return .probe(places[place])
+        case .probing(let end, let place):
             guard now >= end else { return .stay }
-            comingBack = .at(now + (timing.returnAfter ?? .zero))
+            comingBack = place + 1 < index ? .at(now, place: place + 1) : .at(now + (timing.returnAfter ?? .zero), place: 0)
             return .endProbe
         }
     }

@@ -119,6 +119,29 @@ import Testing
         #expect(selector.evaluate([idle], now: at(631)) == .probe(first))
     }
 
+    /// From the third place, the first and then the second.
+    @Test func everyBetterPlaceIsProbed() {
+        var selector = selector()
+        _ = selector.evaluate([trying(since: 0)], now: at(20))
+        _ = selector.evaluate([trying(since: 0)], now: at(40))
+        selector.completed(at: at(41))
+        var seen: [(Int, HubSelector.Decision)] = []
+        for second in 41...700 {
+            let decision = selector.evaluate([idle], now: at(second))
+            if decision != .stay { seen.append((second, decision)) }
+        }
+        #expect(seen.map(\.0) == [340, 351, 352, 363, 663, 674, 675, 686])
+        #expect(seen.prefix(4).map(\.1) == [.probe(first), .endProbe, .probe(second), .endProbe])
+        // The second answers, and from there the first is probed again.
+        #expect(selector.evaluate([idle], now: at(986)) == .probe(first))
+        #expect(selector.evaluate([idle], now: at(997)) == .endProbe)
+        #expect(selector.evaluate([idle], now: at(998)) == .probe(second))
+        #expect(selector.evaluate([idle], probeCompleted: true, now: at(999)) == .goBack(second))
+        selector.completed(at: at(999))
+        _ = selector.evaluate([idle], now: at(1000))
+        #expect(selector.evaluate([idle], now: at(1299)) == .probe(first))
+    }
+
     @Test func withoutReturnAfterItStaysAway() {
         var selector = away(returnAfter: nil)
         #expect(selector.evaluate([idle], now: at(1_000_000)) == .stay)
