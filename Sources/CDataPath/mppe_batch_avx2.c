@@ -3,7 +3,7 @@
 // Eight packets make a group. Row n of its state holds the S[n] of all of them, one octet each, so that S[i] (i is the same everywhere), the
 // sums and the swap's first half are one vector operation for all, and only S[j] and the output are looked up lane by lane. A row is loaded
 // one step before it is needed and before that step's stores, and corrected where a store hit it: a load that overlaps a fresh, smaller store
-// would have to wait for it. Two groups run side by side.
+// would have to wait for it. Up to four groups run side by side.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -13,10 +13,9 @@
 #include "sha1_lanes.h"
 
 #define TARGET CW_TARGET static inline __attribute__((always_inline))
-#define EIGHT(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7)
-#define GROUPS(n) _Pragma("GCC unroll 2") for (unsigned g = 0; g < (n); g++)
+#define GROUPS(n) _Pragma("GCC unroll 4") for (unsigned g = 0; g < (n); g++)
 
-enum { GROUP = 8, BLOCK = 16 };
+enum { GROUP = 8, GROUPS_MAX = 4, BLOCK = 16 };
 
 typedef uint8_t row[GROUP];
 
@@ -30,17 +29,28 @@ typedef struct group {
 TARGET __m128i load_row(const row *r) { return _mm_loadl_epi64((const __m128i *)r); }
 TARGET void store_row(row *r, __m128i value) { _mm_storel_epi64((__m128i *)r, value); }
 
+// Two lanes at a time: the processor can take both low octets out of a register, which halves the shifts. Compilers prefer a shift for
+// every lane, unless they cannot see through.
+#define PAIR(l, x)                    \
+    {                                 \
+        LANE(l, (uint8_t)(x))         \
+        LANE(l + 1, (uint8_t)(x >> 8)) \
+        x >>= 16;                     \
+        __asm__("" : "+r"(x));        \
+    }
+#define PAIRS(x) PAIR(0, x) PAIR(2, x) PAIR(4, x) PAIR(6, x)
+
 // S[index] of each lane; `a` takes its place.
 TARGET __m128i exchange(row *s, __m128i index, __m128i a) {
     uint64_t x = (uint64_t)_mm_cvtsi128_si64(index);
     __m128i b = _mm_setzero_si128();
-#define LANE(l)                                        \
-    {                                                  \
-        uint8_t *p = &s[(uint8_t)(x >> (8 * l))][l];   \
-        b = _mm_insert_epi8(b, *p, l);                 \
-        *p = (uint8_t)_mm_extract_epi8(a, l);          \
+#define LANE(l, at)                                       \
+    {                                                     \
+        uint8_t *p = &s[at][l];                           \
+        b = _mm_insert_epi8(b, *p, l);                    \
+        *p = (uint8_t)_mm_extract_epi8(a, l);             \
     }
-    EIGHT(LANE)
+    PAIRS(x)
 #undef LANE
     return b;
 }
@@ -48,16 +58,15 @@ TARGET __m128i exchange(row *s, __m128i index, __m128i a) {
 TARGET __m128i look_up(const row *s, __m128i index) {
     uint64_t x = (uint64_t)_mm_cvtsi128_si64(index);
     __m128i b = _mm_setzero_si128();
-#define LANE(l) b = _mm_insert_epi8(b, s[(uint8_t)(x >> (8 * l))][l], l);
-    EIGHT(LANE)
+#define LANE(l, at) b = _mm_insert_epi8(b, s[at][l], l);
+    PAIRS(x)
 #undef LANE
     return b;
 }
 
-// The row at `at`, as it will be once `a` has been stored at j.
-TARGET __m128i row_after(const group *group, uint8_t at, __m128i a) {
-    __m128i hit = _mm_cmpeq_epi8(group->j, _mm_set1_epi8((char)at));
-    return _mm_blendv_epi8(load_row(&group->s[at]), a, hit);
+// A row as it will be once `a` has been stored at j; `number` is its number in all octets.
+TARGET __m128i row_after(const row *r, __m128i number, __m128i j, __m128i a) {
+    return _mm_blendv_epi8(load_row(r), a, _mm_cmpeq_epi8(j, number));
 }
 
 // Eight vectors of 16 octets become 16 rows.
@@ -116,17 +125,17 @@ TARGET void schedule(group *groups, const unsigned count, const cw_mppe_lane *la
             _mm_storeu_si128((__m128i *)group->s[n], value);
             value = _mm_add_epi8(value, _mm_set1_epi8(2));
         }
-        group->j = group->next = _mm_setzero_si128();
     }
+    __m128i j[GROUPS_MAX], next[GROUPS_MAX], a[GROUPS_MAX], number = _mm_setzero_si128();
+    GROUPS(count) j[g] = next[g] = _mm_setzero_si128();
     for (unsigned n = 0; n < 256; n++) {
-        __m128i a[2];
+        number = _mm_add_epi8(number, _mm_set1_epi8(1));
         GROUPS(count) {
-            group *group = &groups[g];
-            a[g] = group->next;
-            group->j = _mm_add_epi8(group->j, _mm_add_epi8(a[g], load_row(&group->keys[n % CW_MPPE_KEY_SIZE])));
-            group->next = row_after(group, (uint8_t)(n + 1), a[g]);
+            a[g] = next[g];
+            j[g] = _mm_add_epi8(j[g], _mm_add_epi8(a[g], load_row(&groups[g].keys[n % CW_MPPE_KEY_SIZE])));
+            next[g] = row_after(&groups[g].s[(uint8_t)(n + 1)], number, j[g], a[g]);
         }
-        GROUPS(count) store_row(&groups[g].s[n], exchange(groups[g].s, groups[g].j, a[g]));
+        GROUPS(count) store_row(&groups[g].s[n], exchange(groups[g].s, j[g], a[g]));
     }
     GROUPS(count) {
         groups[g].j = _mm_setzero_si128();
@@ -136,20 +145,29 @@ TARGET void schedule(group *groups, const unsigned count, const cw_mppe_lane *la
 
 // The key stream of up to BLOCK octets; `at` were made before.
 TARGET void make_stream(group *groups, const unsigned count, size_t at, size_t steps) {
+    __m128i j[GROUPS_MAX], next[GROUPS_MAX], a[GROUPS_MAX], b[GROUPS_MAX];
+    GROUPS(count) {
+        j[g] = groups[g].j;
+        next[g] = groups[g].next;
+    }
+    __m128i number = _mm_set1_epi8((char)(at + 1));
     for (size_t n = 0; n < steps; n++) {
         uint8_t i = (uint8_t)(at + n + 1);
-        __m128i a[2], b[2];
+        number = _mm_add_epi8(number, _mm_set1_epi8(1));
         GROUPS(count) {
-            group *group = &groups[g];
-            a[g] = group->next;
-            group->j = _mm_add_epi8(group->j, a[g]);
-            group->next = row_after(group, (uint8_t)(i + 1), a[g]);
+            a[g] = next[g];
+            j[g] = _mm_add_epi8(j[g], a[g]);
+            next[g] = row_after(&groups[g].s[(uint8_t)(i + 1)], number, j[g], a[g]);
         }
         GROUPS(count) {
-            b[g] = exchange(groups[g].s, groups[g].j, a[g]);
+            b[g] = exchange(groups[g].s, j[g], a[g]);
             store_row(&groups[g].s[i], b[g]);
         }
         GROUPS(count) store_row(&groups[g].stream[n], look_up(groups[g].s, _mm_add_epi8(a[g], b[g])));
+    }
+    GROUPS(count) {
+        groups[g].j = j[g];
+        groups[g].next = next[g];
     }
 }
 
@@ -167,10 +185,10 @@ TARGET void apply(const cw_mppe_lane *lane, size_t at, __m128i stream) {
     for (size_t n = 0; n < left; n++) out[n] = in[n] ^ octets[n];
 }
 
-// Lanes of falling length: a group is done when its first lane is.
+// Whole blocks of 16, so that all groups stay in step: a group that ends in the middle of one makes more than it needs.
 TARGET void run(group *groups, const unsigned count, const cw_mppe_lane *lanes, size_t lane_count, size_t from, size_t to) {
     for (size_t at = from; at < to; at += BLOCK) {
-        make_stream(groups, count, at, to - at < BLOCK ? to - at : BLOCK);
+        make_stream(groups, count, at, count > 1 || to - at > BLOCK ? BLOCK : to - at);
         GROUPS(count) {
             __m128i stream[GROUP];
             to_lanes(stream, groups[g].stream);
@@ -180,20 +198,29 @@ TARGET void run(group *groups, const unsigned count, const cw_mppe_lane *lanes, 
 }
 
 CW_TARGET void cw_mppe_rows_crypt(const cw_mppe_lane *lanes, size_t count) {
-    group groups[2];
-    if (count <= GROUP) {
-        schedule(groups, 1, lanes, count);
-        run(groups, 1, lanes, count, 0, lanes[0].length);
-        explicit_bzero(groups, sizeof *groups);
-        return;
+    group groups[GROUPS_MAX];
+    size_t used = (count + GROUP - 1) / GROUP;
+    switch (used) {
+    case 1: schedule(groups, 1, lanes, count); break;
+    case 2: schedule(groups, 2, lanes, count); break;
+    case 3: schedule(groups, 3, lanes, count); break;
+    default: schedule(groups, 4, lanes, count); break;
     }
-    schedule(groups, 2, lanes, count);
-    // Whole blocks together; where the second group ends in the middle of one, the first makes the whole block all the same.
-    size_t both = (lanes[GROUP].length + BLOCK - 1) / BLOCK * BLOCK;
-    if (both > lanes[0].length) both = lanes[0].length;
-    run(groups, 2, lanes, count, 0, both);
-    if (both < lanes[0].length) run(groups, 1, lanes, GROUP, both, lanes[0].length);
-    explicit_bzero(groups, sizeof groups);
+    // A group is done when its first lane is, and the last group first.
+    size_t at = 0;
+    for (size_t live = used; live > 0; live--) {
+        size_t to = (lanes[(live - 1) * GROUP].length + BLOCK - 1) / BLOCK * BLOCK;
+        if (live == 1) to = lanes[0].length;
+        if (to <= at) continue;
+        switch (live) {
+        case 1: run(groups, 1, lanes, count, at, to); break;
+        case 2: run(groups, 2, lanes, count, at, to); break;
+        case 3: run(groups, 3, lanes, count, at, to); break;
+        default: run(groups, 4, lanes, count, at, to); break;
+        }
+        at = to;
+    }
+    explicit_bzero(groups, used * sizeof *groups);
 }
 #else
 typedef int cw_mppe_batch_avx2_unused; // a source is not empty

@@ -4,8 +4,6 @@
 
 #include "mppe_batch.h"
 
-enum { CW_MPPE_LANES_MAX = 16 };
-
 // One stateless packet.
 typedef struct cw_mppe_lane {
     uint8_t key[CW_MPPE_KEY_SIZE]; // keys of 8 octets: twice
@@ -23,7 +21,7 @@ typedef struct cw_mppe_digest {
 
 // ---- Interleaved, portable ----
 
-enum { CW_MPPE_WAYS = 2 }; // streams side by side
+enum { CW_MPPE_WAYS = 4 }; // streams side by side
 
 typedef struct cw_mppe_way {
     cw_rc4 *rc4;

@@ -1,91 +1,106 @@
-// RC4 in portable C, two packets side by side. One RC4 alone waits for its own stores: the S[i] of the next step may have been written by
-// this one. Each lane so loads its next S[i] before it stores, and corrects what it loaded if the store hit it.
+// RC4 in portable C, several packets side by side: while one waits for its own stores to come back, the others go on.
 #include <string.h>
 
 #include "mppe_batch_internal.h"
 
-enum { PIECE = 256 }; // octets of key stream between two XORs
+enum { PIECE = 256 }; // octets of key stream between two XORs; as many as a state has, so that it comes out turned as it went in
 
 #define WAYS(n) _Pragma("GCC unroll 4") for (size_t l = 0; l < (n); l++)
+#define INLINE static inline __attribute__((always_inline))
 
-static inline __attribute__((always_inline)) void key_ways(cw_rc4 *const rc4[], const uint8_t *const keys[], const size_t count) {
-    uint8_t *s[CW_MPPE_WAYS], j[CW_MPPE_WAYS], a[CW_MPPE_WAYS];
+// S[n + 1] is loaded before the stores of step n, and corrected if they hit it: waiting for them would be the longest part of the step.
+INLINE void key_ways(cw_rc4 *const rc4[], const uint8_t *const keys[], const size_t count) {
+    uint8_t s[CW_MPPE_WAYS][256], key[CW_MPPE_WAYS][CW_MPPE_KEY_SIZE];
+    uint32_t j[CW_MPPE_WAYS], a[CW_MPPE_WAYS];
     WAYS(count) {
-        s[l] = rc4[l]->s;
         for (unsigned n = 0; n < 256; n++) s[l][n] = (uint8_t)n;
+        memcpy(key[l], keys[l], CW_MPPE_KEY_SIZE);
         j[l] = a[l] = 0;
     }
     for (unsigned n = 0; n < 256; n++) {
-        uint8_t next[CW_MPPE_WAYS], b[CW_MPPE_WAYS];
         WAYS(count) {
-            j[l] = (uint8_t)(j[l] + a[l] + keys[l][n % CW_MPPE_KEY_SIZE]);
-            next[l] = s[l][(n + 1) % 256];
-            b[l] = s[l][j[l]];
-            next[l] = j[l] == n + 1 ? a[l] : next[l];
-        }
-        WAYS(count) {
-            s[l][n] = b[l];
-            s[l][j[l]] = a[l];
-            a[l] = next[l];
+            j[l] = (uint8_t)(j[l] + a[l] + key[l][n % CW_MPPE_KEY_SIZE]);
+            uint32_t next = s[l][(n + 1) % 256];
+            next = j[l] == n + 1 ? a[l] : next;
+            s[l][n] = s[l][j[l]];
+            s[l][j[l]] = (uint8_t)a[l];
+            a[l] = next;
         }
     }
-    WAYS(count) rc4[l]->i = rc4[l]->j = 0;
+    WAYS(count) {
+        memcpy(rc4[l]->s, s[l], 256);
+        rc4[l]->i = rc4[l]->j = 0;
+    }
+    explicit_bzero(s, count * sizeof *s);
+    explicit_bzero(key, count * sizeof *key);
 }
 
 void cw_mppe_ways_key(cw_rc4 *const rc4[], const uint8_t *const keys[], size_t count) {
-    if (count == CW_MPPE_WAYS) key_ways(rc4, keys, CW_MPPE_WAYS);
-    else
-        for (size_t n = 0; n < count; n++) key_ways(rc4 + n, keys + n, 1);
+    switch (count) {
+    case 1: key_ways(rc4, keys, 1); break;
+    case 2: key_ways(rc4, keys, 2); break;
+    case 3: key_ways(rc4, keys, 3); break;
+    default: key_ways(rc4, keys, CW_MPPE_WAYS); break;
+    }
 }
 
-static inline __attribute__((always_inline)) void crypt_ways(cw_mppe_way *ways, const size_t count, size_t length) {
-    uint8_t stream[CW_MPPE_WAYS][PIECE];
-    uint8_t *s[CW_MPPE_WAYS], i[CW_MPPE_WAYS], j[CW_MPPE_WAYS];
-    uint8_t a[CW_MPPE_WAYS];
+INLINE void apply(cw_mppe_way *way, const uint8_t *stream, size_t length) {
+    const uint8_t *in = way->in;
+    uint8_t *out = way->out;
+    size_t n = 0;
+    for (; n + 8 <= length; n += 8) {
+        uint64_t text, key;
+        memcpy(&text, in + n, 8);
+        memcpy(&key, stream + n, 8);
+        text ^= key;
+        memcpy(out + n, &text, 8);
+    }
+    for (; n < length; n++) out[n] = in[n] ^ stream[n];
+    way->in += length;
+    way->out += length;
+    way->length -= length;
+}
+
+// In here each state is turned so that its i is 0, and all have the same: octet x of it is S[x + turn]. Without `turned` that is the case
+// already. length <= PIECE.
+INLINE void crypt_ways(cw_mppe_way *ways, const size_t count, const bool turned, size_t length) {
+    uint8_t s[CW_MPPE_WAYS][256], stream[CW_MPPE_WAYS][PIECE];
+    uint8_t j[CW_MPPE_WAYS], turn[CW_MPPE_WAYS];
     WAYS(count) {
-        s[l] = ways[l].rc4->s;
-        i[l] = (uint8_t)(ways[l].rc4->i + 1);
-        j[l] = ways[l].rc4->j;
-        a[l] = s[l][i[l]];
+        const cw_rc4 *rc4 = ways[l].rc4;
+        turn[l] = turned ? rc4->i : 0;
+        memcpy(s[l], rc4->s + turn[l], 256u - turn[l]);
+        if (turned) memcpy(s[l] + 256 - turn[l], rc4->s, turn[l]);
+        j[l] = (uint8_t)(rc4->j - turn[l]);
     }
     for (size_t n = 0; n < length; n++) {
-        uint8_t next[CW_MPPE_WAYS], b[CW_MPPE_WAYS];
+        uint8_t i = (uint8_t)(n + 1);
         WAYS(count) {
-            uint8_t following = (uint8_t)(i[l] + 1);
-            j[l] = (uint8_t)(j[l] + a[l]);
-            b[l] = s[l][j[l]];
-            next[l] = s[l][following];
-            next[l] = j[l] == following ? a[l] : next[l];
-        }
-        WAYS(count) {
-            s[l][i[l]] = b[l];
-            s[l][j[l]] = a[l];
-            i[l]++;
-        }
-        WAYS(count) {
-            stream[l][n] = s[l][(uint8_t)(a[l] + b[l])];
-            a[l] = next[l];
+            uint8_t a = s[l][i];
+            j[l] = (uint8_t)(j[l] + a);
+            uint8_t b = s[l][j[l]];
+            s[l][i] = b;
+            s[l][j[l]] = a;
+            stream[l][n] = s[l][(uint8_t)(a + b - turn[l])];
         }
     }
     WAYS(count) {
-        ways[l].rc4->i = (uint8_t)(i[l] - 1);
-        ways[l].rc4->j = j[l];
-        const uint8_t *in = ways[l].in;
-        uint8_t *out = ways[l].out;
-        size_t n = 0;
-        for (; n + 8 <= length; n += 8) {
-            uint64_t text, key;
-            memcpy(&text, in + n, 8);
-            memcpy(&key, stream[l] + n, 8);
-            text ^= key;
-            memcpy(out + n, &text, 8);
-        }
-        for (; n < length; n++) out[n] = in[n] ^ stream[l][n];
-        ways[l].in += length;
-        ways[l].out += length;
-        ways[l].length -= length;
+        cw_rc4 *rc4 = ways[l].rc4;
+        memcpy(rc4->s + turn[l], s[l], 256u - turn[l]);
+        if (turned) memcpy(rc4->s, s[l] + 256 - turn[l], turn[l]);
+        rc4->i = (uint8_t)(turn[l] + length);
+        rc4->j = (uint8_t)(j[l] + turn[l]);
+        apply(&ways[l], stream[l], length);
     }
-    explicit_bzero(stream, sizeof stream);
+    explicit_bzero(s, count * sizeof *s);
+    explicit_bzero(stream, count * sizeof *stream);
+}
+
+INLINE void crypt_count(cw_mppe_way *ways, const size_t count, size_t length) {
+    bool turned = false;
+    WAYS(count) turned |= ways[l].rc4->i != 0;
+    if (turned) crypt_ways(ways, count, true, length);
+    else crypt_ways(ways, count, false, length);
 }
 
 void cw_mppe_ways_crypt(cw_mppe_way *ways, size_t count) {
@@ -94,8 +109,12 @@ void cw_mppe_ways_crypt(cw_mppe_way *ways, size_t count) {
         if (ways[l].length < length) length = ways[l].length;
     while (length > 0) {
         size_t piece = length < PIECE ? length : PIECE;
-        if (count == CW_MPPE_WAYS) crypt_ways(ways, CW_MPPE_WAYS, piece);
-        else crypt_ways(ways, 1, piece);
+        switch (count) {
+        case 1: crypt_count(ways, 1, piece); break;
+        case 2: crypt_count(ways, 2, piece); break;
+        case 3: crypt_count(ways, 3, piece); break;
+        default: crypt_count(ways, CW_MPPE_WAYS, piece); break;
+        }
         length -= piece;
     }
 }
