@@ -476,16 +476,43 @@ static void test_self_test(void) {
     CHECK(cw_aead_batch_works(&broken));
 }
 
+// By what there is and what is allowed; alone is a packet dearer than in the libraries when it is short.
+static void test_choice(void) {
+    cw_cpu cpu = {.level = CW_ISA_SCALAR};
+    CHECK(cw_aead_batch_best(&cpu) == NULL);
+    for (int i = 0; i < CW_AEAD_KERNELS; i++) CHECK(cw_aead_batch_get((cw_aead_kernel)i, &cpu) == NULL);
+    const cw_cpu here = cw_cpu_probe();
+    cpu = cw_cpu_limited(&here, CW_ISA_AVX2);
+    if (here.level >= CW_ISA_AVX2) {
+        CHECK(cw_aead_batch_best(&cpu) == cw_aead_batch_get(CW_AEAD_AVX2, &here));
+        CHECK(cw_aead_batch_get(CW_AEAD_AVX512, &cpu) == NULL);
+    }
+    if (here.level < CW_ISA_AVX512 || !here.ifma) return;
+    const cw_aead_batch *batch = cw_aead_batch_best(&here);
+    CHECK(batch == cw_aead_batch_get(CW_AEAD_AVX512, &here));
+    cpu = here;
+    cpu.ifma = false;
+    CHECK(cw_aead_batch_best(&cpu) == cw_aead_batch_get(CW_AEAD_AVX2, &here));
+    cw_aead_job jobs[2] = {{.length = 64}, {.length = 64}};
+    CHECK(!cw_aead_batch_pays(batch, jobs, 0));
+    CHECK(!cw_aead_batch_pays(batch, jobs, 1));
+    CHECK(cw_aead_batch_pays(batch, jobs, 2));
+    jobs[0].length = 1424;
+    CHECK(cw_aead_batch_pays(batch, jobs, 1));
+}
+
 int main(void) {
     if (sodium_init() < 0) return 1;
+    const cw_cpu cpu = cw_cpu_probe();
     RUN(poly1305_of_the_library);
+    RUN(choice);
     for (int i = 0; i < CW_AEAD_KERNELS; i++) {
-        kernel = cw_aead_batch_get((cw_aead_kernel)i);
+        kernel = cw_aead_batch_get((cw_aead_kernel)i, &cpu);
         if (kernel == NULL) {
-            printf("SKIPPED %s: this CPU lacks it\n", cw_aead_batch_name((cw_aead_kernel)i));
+            printf("SKIPPED kernel %d: this CPU lacks it\n", i);
             continue;
         }
-        printf("kernel %s, %zu lanes\n", cw_aead_batch_name((cw_aead_kernel)i), kernel->lanes);
+        printf("kernel %s, %zu lanes\n", cw_aead_batch_name(kernel), kernel->lanes);
         RUN(chacha_blocks);
         RUN(poly1305_around_the_prime);
         RUN(poly1305_extremes);

@@ -17,8 +17,12 @@ typedef struct cw_aead_job {
 } cw_aead_job;
 
 typedef struct cw_aead cw_aead; // contexts of one thread
-cw_aead *cw_aead_create(void);  // NULL: no memory
+// NULL: no memory, or CAUSEWAY_ISA (isa.h) names instructions that this machine does not have.
+cw_aead *cw_aead_create(void);
 void cw_aead_destroy(cw_aead *aead);
+
+// What the batches go through: "avx512", "avx2" (aead_batch.h), or "libraries", which then is libsodium or libcrypto by length.
+const char *cw_aead_name(const cw_aead *aead);
 
 void cw_aead_seal(cw_aead *aead, cw_aead_job *jobs, size_t count);
 void cw_aead_open(cw_aead *aead, cw_aead_job *jobs, size_t count);

@@ -166,9 +166,16 @@ static void open_some(const cw_aead_batch *batch, work *work, cw_aead_job *jobs,
         if (!jobs[i].ok) sodium_memzero(jobs[i].out, jobs[i].length);
 }
 
-// The kernels' registers may have been put aside on the stack: what they leave there is overwritten.
+// The kernels' registers may have been put aside on the stack: what they leave there is overwritten. By clang at -O2 none of them
+// has a frame above 1,336 bytes (-fstack-usage); other compilers and unoptimised builds keep whole arrays there.
+#if defined(__clang__) && defined(__OPTIMIZE__)
+enum { DEEPEST = 1536 };
+#else
+enum { DEEPEST = 24576 };
+#endif
+
 __attribute__((noinline)) static void wipe_stack(void) {
-    uint8_t below[1536];
+    uint8_t below[DEEPEST];
     sodium_memzero(below, sizeof below);
 }
 
@@ -177,8 +184,12 @@ typedef void some(const cw_aead_batch *batch, work *work, cw_aead_job *jobs, siz
 static void run(const cw_aead_batch *batch, some *some, cw_aead_job *jobs, size_t count) {
     if (count == 0) return;
     work work;
-    for (size_t at = 0; at < count; at += batch->lanes)
-        some(batch, &work, jobs + at, count - at < batch->lanes ? count - at : batch->lanes);
+    // In parts of alike size: one packet left alone would be the dearest of all.
+    for (size_t at = 0, parts = (count + batch->lanes - 1) / batch->lanes; parts > 0; parts--) {
+        size_t now = (count - at + parts - 1) / parts;
+        some(batch, &work, jobs + at, now);
+        at += now;
+    }
     sodium_memzero(work.one_time_key, sizeof work.one_time_key);
     sodium_memzero(&work.poly, offsetof(cw_poly_lanes, scratch));
     wipe_stack();
@@ -187,28 +198,21 @@ static void run(const cw_aead_batch *batch, some *some, cw_aead_job *jobs, size_
 void cw_aead_batch_seal(const cw_aead_batch *batch, cw_aead_job *jobs, size_t count) { run(batch, seal_some, jobs, count); }
 void cw_aead_batch_open(const cw_aead_batch *batch, cw_aead_job *jobs, size_t count) { run(batch, open_some, jobs, count); }
 
-const char *cw_aead_batch_name(cw_aead_kernel kernel) {
-    switch (kernel) {
-    case CW_AEAD_AVX2: return "avx2";
-    case CW_AEAD_AVX512: return "avx512";
-    case CW_AEAD_KERNELS: break;
-    }
-    return "none";
+bool cw_aead_batch_pays(const cw_aead_batch *batch, const cw_aead_job *jobs, size_t count) {
+    return count > 1 || (count == 1 && jobs->length > batch->alone_over && jobs->length < batch->alone_below);
 }
 
-const cw_aead_batch *cw_aead_batch_get(cw_aead_kernel kernel) {
+const char *cw_aead_batch_name(const cw_aead_batch *batch) { return batch->name; }
+
+const cw_aead_batch *cw_aead_batch_get(cw_aead_kernel kernel, const cw_cpu *cpu) {
 #if defined(__x86_64__)
     switch (kernel) {
-    case CW_AEAD_AVX2: return __builtin_cpu_supports("avx2") ? &cw_aead_batch_avx2 : NULL;
-    case CW_AEAD_AVX512:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512ifma")
-                   ? &cw_aead_batch_avx512
-                   : NULL;
+    case CW_AEAD_AVX2: return cpu->level >= CW_ISA_AVX2 ? &cw_aead_batch_avx2 : NULL;
+    case CW_AEAD_AVX512: return cpu->level >= CW_ISA_AVX512 && cpu->ifma ? &cw_aead_batch_avx512 : NULL;
     case CW_AEAD_KERNELS: break;
     }
 #else
-    (void)kernel;
+    (void)kernel, (void)cpu;
 #endif
     return NULL;
 }
@@ -248,4 +252,12 @@ bool cw_aead_batch_works(const cw_aead_batch *batch) {
     if (sodium_init() < 0) return false;
     uint8_t buffer[TRIED][TEXT + CW_WG_TAG];
     return agrees(batch, buffer);
+}
+
+const cw_aead_batch *cw_aead_batch_best(const cw_cpu *cpu) {
+    for (int kernel = CW_AEAD_KERNELS - 1; kernel >= 0; kernel--) {
+        const cw_aead_batch *batch = cw_aead_batch_get((cw_aead_kernel)kernel, cpu);
+        if (batch != NULL && cw_aead_batch_works(batch)) return batch;
+    }
+    return NULL;
 }

@@ -344,7 +344,10 @@ CW_TARGET static void poly(cw_poly_lanes *lanes, size_t count) {
     sodium_memzero(powers, sizeof *powers);
 }
 
-const cw_aead_batch cw_aead_batch_avx512 = {.lanes = 16, .chacha = chacha, .poly = poly};
+// Measured with Bench/aead.c on a Zen 4, libcrypto counted where it is the faster library: a packet alone costs 1.05 times as much as there
+// at 64 bytes, 0.87 at 96, 0.82 at 256, 0.75 at 576 and 0.64 at 1,400; two packets at most 0.57.
+const cw_aead_batch cw_aead_batch_avx512 = {
+    .name = "avx512", .alone_over = 64, .alone_below = SIZE_MAX, .lanes = 16, .chacha = chacha, .poly = poly};
 
 #else
 typedef int cw_aead_batch_avx512_needs_x86;

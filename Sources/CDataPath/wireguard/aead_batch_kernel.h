@@ -31,6 +31,8 @@ typedef struct cw_poly_lanes {
 } cw_poly_lanes;
 
 struct cw_aead_batch {
+    const char *name;
+    size_t alone_over, alone_below; // lengths between which it is faster than the libraries even for one packet
     size_t lanes; // packets at once, and blocks of ChaCha20 at once; at most CW_AEAD_LANES
     void (*chacha)(const cw_chacha_lanes *lanes, size_t count);
     void (*poly)(cw_poly_lanes *lanes, size_t count);
