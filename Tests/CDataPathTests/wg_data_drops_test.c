@@ -13,7 +13,7 @@ static void expect_drop(sessions *s, const memory_datagram *datagram, cw_wg_drop
     CHECK_EQUAL(all_drops(far), all + 1);
     CHECK_EQUAL(far->arrived, arrived);
     CHECK(memcmp(&endpoint, &far->peers[0]->endpoint, sizeof endpoint) == 0);
-    if (cause == CW_WG_DROP_INNER || cause == CW_WG_DROP_ALLOWED_IP || cause == CW_WG_DROP_ECN) return; // authentic all the same
+    if (cause == CW_WG_DROP_INNER || cause == CW_WG_DROP_ALLOWED_IP) return; // authentic all the same
     CHECK_EQUAL(atomic_load(&far->peers[0]->received_bytes), heard);
     CHECK_EQUAL(atomic_load(&far->peers[0]->last_traversal), since);
     CHECK_EQUAL(atomic_load(&far->peers[0]->attention), 0);

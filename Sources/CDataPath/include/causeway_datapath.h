@@ -468,7 +468,6 @@ typedef enum CW_CLOSED_ENUM cw_wg_drop {
     CW_WG_DROP_REPLAY,
     CW_WG_DROP_INNER,           // the plaintext is not an IP packet
     CW_WG_DROP_ALLOWED_IP,      // inner source is not the peer's
-    CW_WG_DROP_ECN,             // congestion mark on a packet that does not take part
     CW_WG_DROP_NO_PEER,         // to send: no peer has the inner destination
     CW_WG_DROP_NO_ENDPOINT,     // to send: the peer's address is not known
     CW_WG_DROP_STAGED,          // to send: too many wait for the handshake, or it failed

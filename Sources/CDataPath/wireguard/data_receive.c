@@ -90,22 +90,22 @@ static bool trim(cw_buffer *buffer, uint8_t *family, const uint8_t **source) {
     return true;
 }
 
-// RFC 6040 section 4.2. A congestion mark must not get lost: where the inner packet cannot carry it the packet goes.
-static bool decapsulate_ecn(uint8_t *data, uint8_t family, uint8_t outer) {
+// RFC 6040 section 4.2, but for one case, in which we do as the kernel's module: a congestion mark on a packet that takes no part in it is
+// ignored. Dropping the packet, as the RFC has it, would turn a router that marks everything into one that loses everything.
+static void decapsulate_ecn(uint8_t *data, uint8_t family, uint8_t outer) {
     uint8_t inner = family == 4 ? data[1] & ecn_mask : (data[1] >> 4) & ecn_mask, mark = inner;
     outer &= ecn_mask;
-    if (inner == 0) return outer != ecn_ce;
+    if (inner == 0) return;
     if (outer == ecn_ce) mark = ecn_ce;
     else if (outer == ecn_ect1 && inner == ecn_ect0) mark = ecn_ect1;
-    if (mark == inner) return true;
+    if (mark == inner) return;
     if (family == 6) {
         data[1] = (uint8_t)((data[1] & ~(ecn_mask << 4)) | mark << 4);
-        return true;
+        return;
     }
     uint16_t before = cw_get16(data), checksum = cw_get16(data + 10);
     data[1] = (uint8_t)((data[1] & ~ecn_mask) | mark);
     cw_put16(data + 10, cw_checksum_replace(checksum, before, cw_get16(data)));
-    return true;
 }
 
 // The run that begins at `first`: forged and repeated messages are dropped, the others marked with their lengths.
@@ -140,8 +140,10 @@ static bool admit(const step *step, const cw_wg_peer *peer, const cw_wg_arrival 
     const uint8_t *source;
     if (!trim(buffer, &family, &source)) drop(step, CW_WG_DROP_INNER, buffer);
     else if (cw_allowed_ips_find(peer->identity->allowed, family, source) != peer) drop(step, CW_WG_DROP_ALLOWED_IP, buffer);
-    else if (!decapsulate_ecn(cw_buffer_data(buffer), family, arrival->tos)) drop(step, CW_WG_DROP_ECN, buffer);
-    else return true;
+    else {
+        decapsulate_ecn(cw_buffer_data(buffer), family, arrival->tos);
+        return true;
+    }
     return false;
 }
 

@@ -14,7 +14,6 @@ const char *cw_wg_drop_name(cw_wg_drop drop) {
     case CW_WG_DROP_REPLAY: return "replay";
     case CW_WG_DROP_INNER: return "inner";
     case CW_WG_DROP_ALLOWED_IP: return "allowed-ip";
-    case CW_WG_DROP_ECN: return "ecn";
     case CW_WG_DROP_NO_PEER: return "no-peer";
     case CW_WG_DROP_NO_ENDPOINT: return "no-endpoint";
     case CW_WG_DROP_STAGED: return "staged";
