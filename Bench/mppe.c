@@ -11,11 +11,11 @@
 #include "mppe-plain.h"
 #include "mppe_batch.h"
 
-enum { ROUNDS = 21, BATCH = 32, REPEATS = 24, MOST = 1500, CONTENDERS_MAX = 8 };
+enum { ROUNDS = 21, BATCH = 32, ROUND_PACKETS = 768, MOST = 1500, CONTENDERS_MAX = 8 };
 
 typedef struct load {
     const char *name;
-    unsigned sessions;
+    unsigned packets, sessions;
     uint16_t lengths[BATCH];
 } load;
 
@@ -42,13 +42,13 @@ static double now(void) {
 // Packet n belongs to session n modulo sessions.
 static void run_plain(contender *c, const load *load) {
     for (unsigned n = 0; n < load->sessions; n++) memcpy(plain_sessions[n].key, c->keys[n], CW_MPPE_KEY_SIZE);
-    for (unsigned n = 0; n < BATCH; n++) plain_packet(&plain_sessions[n % load->sessions], c->out[n], plain[n], load->lengths[n]);
+    for (unsigned n = 0; n < load->packets; n++) plain_packet(&plain_sessions[n % load->sessions], c->out[n], plain[n], load->lengths[n]);
     for (unsigned n = 0; n < load->sessions; n++) memcpy(c->keys[n], plain_sessions[n].key, CW_MPPE_KEY_SIZE);
 }
 
 static void run_nettle(contender *c, const load *load) {
     static const uint8_t pad1[40], pad2[40] = {[0 ... 39] = 0xf2};
-    for (unsigned n = 0; n < BATCH; n++) {
+    for (unsigned n = 0; n < load->packets; n++) {
         uint8_t *key = c->keys[n % load->sessions], digest[20];
         struct sha1_ctx sha1;
         struct arcfour_ctx rc4;
@@ -66,19 +66,19 @@ static void run_nettle(contender *c, const load *load) {
 }
 
 static void run_ours(contender *c, const load *load) {
-    unsigned each = BATCH / load->sessions;
+    unsigned each = load->packets / load->sessions;
     static uint8_t rings[BATCH][BATCH][CW_MPPE_KEY_SIZE];
     cw_mppe_chain chains[BATCH];
     for (unsigned n = 0; n < load->sessions; n++)
         chains[n] = (cw_mppe_chain){.suite = &suites[n], .key = c->keys[n], .ring = rings[n], .size = BATCH, .count = (uint16_t)each};
     cw_mppe_batch_keys(&c->kernels, chains, load->sessions);
     cw_mppe_job jobs[BATCH];
-    for (unsigned n = 0; n < BATCH; n++) {
+    for (unsigned n = 0; n < load->packets; n++) {
         jobs[n] = (cw_mppe_job){.in = plain[n], .out = c->out[n], .length = load->lengths[n], .key_length = CW_MPPE_KEY_SIZE};
         memcpy(jobs[n].key, rings[n % load->sessions][n / load->sessions], CW_MPPE_KEY_SIZE);
     }
     for (unsigned n = 0; n < load->sessions; n++) memcpy(c->keys[n], rings[n][each - 1], CW_MPPE_KEY_SIZE);
-    cw_mppe_batch_crypt(&c->kernels, jobs, BATCH, NULL, 0);
+    cw_mppe_batch_crypt(&c->kernels, jobs, load->packets, NULL, 0);
 }
 
 static void run(contender *c, const load *load) {
@@ -106,7 +106,7 @@ static void compare(contender *contenders, unsigned count, const load *load) {
     for (unsigned c = 0; c < count; c++) {
         begin(&contenders[c]);
         run(&contenders[c], load);
-        for (unsigned n = 0; n < BATCH; n++) {
+        for (unsigned n = 0; n < load->packets; n++) {
             if (memcmp(contenders[c].out[n], contenders[0].out[n], load->lengths[n]) == 0) continue;
             fprintf(stderr, "%s does not agree with %s\n", contenders[c].name, contenders[0].name);
             exit(1);
@@ -114,25 +114,63 @@ static void compare(contender *contenders, unsigned count, const load *load) {
     }
 }
 
+static double median(const double values[ROUNDS], double sorted[ROUNDS]) {
+    memcpy(sorted, values, ROUNDS * sizeof *values);
+    qsort(sorted, ROUNDS, sizeof *sorted, order);
+    return sorted[ROUNDS / 2];
+}
+
 static void measure(contender *contenders, unsigned count, const load *load) {
     compare(contenders, count, load);
+    unsigned repeats = ROUND_PACKETS / load->packets;
     for (unsigned round = 0; round < ROUNDS; round++)
         for (unsigned c = 0; c < count; c++) {
             double from = now();
-            for (unsigned n = 0; n < REPEATS; n++) run(&contenders[c], load);
-            contenders[c].rounds[round] = (now() - from) / (REPEATS * BATCH);
+            for (unsigned n = 0; n < repeats; n++) run(&contenders[c], load);
+            contenders[c].rounds[round] = (now() - from) / (repeats * load->packets);
         }
-    printf("%s\n", load->name);
+}
+
+// Ratios within each round: then their median, least and greatest.
+static double ratio(const contender *contenders, unsigned c, double sorted[ROUNDS]) {
     double ratios[ROUNDS];
+    for (unsigned round = 0; round < ROUNDS; round++) ratios[round] = contenders[0].rounds[round] / contenders[c].rounds[round];
+    return median(ratios, sorted);
+}
+
+static void report(const contender *contenders, unsigned count, const load *load) {
+    printf("%s\n", load->name);
     for (unsigned c = 0; c < count; c++) {
-        // Ratios within each round: then their median, least and greatest.
-        for (unsigned round = 0; round < ROUNDS; round++) ratios[round] = contenders[0].rounds[round] / contenders[c].rounds[round];
-        qsort(ratios, ROUNDS, sizeof *ratios, order);
-        double sorted[ROUNDS];
-        memcpy(sorted, contenders[c].rounds, sizeof sorted);
-        qsort(sorted, ROUNDS, sizeof *sorted, order);
-        printf("    %-24s %6.0f ns (%.0f-%.0f) %8.2fx (%.2f-%.2f)\n", contenders[c].name, sorted[ROUNDS / 2], sorted[0], sorted[ROUNDS - 1],
-               ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
+        double times[ROUNDS], ratios[ROUNDS];
+        double time = median(contenders[c].rounds, times), times_faster = ratio(contenders, c, ratios);
+        printf("    %-24s %6.0f ns (%.0f-%.0f) %8.2fx (%.2f-%.2f)\n", contenders[c].name, time, times[0], times[ROUNDS - 1], times_faster,
+               ratios[0], ratios[ROUNDS - 1]);
+    }
+}
+
+static load uniform(const char *name, unsigned packets, unsigned sessions, uint16_t length) {
+    load load = {.name = name, .packets = packets, .sessions = sessions};
+    for (unsigned n = 0; n < packets; n++) load.lengths[n] = length;
+    return load;
+}
+
+// Medians of the ratio to the baseline for batches that do not fill the lanes.
+static void short_batches(contender *contenders, unsigned count, uint16_t length) {
+    static const unsigned packets[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32};
+    enum { sizes = sizeof packets / sizeof *packets };
+    double table[CONTENDERS_MAX][sizes], sorted[ROUNDS];
+    printf("many sessions, %u octets, packets in a batch:", length);
+    for (unsigned n = 0; n < sizes; n++) {
+        load load = uniform("", packets[n], packets[n], length);
+        measure(contenders, count, &load);
+        for (unsigned c = 0; c < count; c++) table[c][n] = ratio(contenders, c, sorted);
+        printf(" %u", packets[n]);
+    }
+    printf("\n");
+    for (unsigned c = 2; c < count; c++) {
+        printf("    %-24s", contenders[c].name);
+        for (unsigned n = 0; n < sizes; n++) printf(" %5.2fx", table[c][n]);
+        printf("\n");
     }
 }
 
@@ -166,14 +204,17 @@ int main(void) {
         for (unsigned size = 0; size < sizeof sizes / sizeof *sizes; size++) {
             char name[64];
             snprintf(name, sizeof name, "%s, %u octets", one ? "one session" : "many sessions", sizes[size]);
-            load load = {.name = name, .sessions = one ? 1 : BATCH};
-            for (unsigned n = 0; n < BATCH; n++) load.lengths[n] = sizes[size];
+            load load = uniform(name, BATCH, one ? 1 : BATCH, sizes[size]);
             measure(contenders, count, &load);
+            report(contenders, count, &load);
         }
     // The usual mix, 7 : 4 : 1.
     static const uint16_t mix[12] = {64, 64, 576, 64, 576, 64, 1400, 64, 576, 64, 576, 64};
-    load load = {.name = "many sessions, mix of 64, 576 and 1400 octets", .sessions = BATCH};
+    load load = uniform("many sessions, mix of 64, 576 and 1400 octets", BATCH, BATCH, 0);
     for (unsigned n = 0; n < BATCH; n++) load.lengths[n] = mix[n % 12];
     measure(contenders, count, &load);
+    report(contenders, count, &load);
+    short_batches(contenders, count, 1400);
+    short_batches(contenders, count, 64);
     return 0;
 }

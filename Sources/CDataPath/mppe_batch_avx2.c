@@ -171,18 +171,27 @@ TARGET void make_stream(group *groups, const unsigned count, size_t at, size_t s
     }
 }
 
-TARGET void apply(const cw_mppe_lane *lane, size_t at, __m128i stream) {
-    if (at >= lane->length) return;
-    size_t left = lane->length - at;
-    const uint8_t *in = lane->in + at;
-    uint8_t *out = lane->out + at;
-    if (left >= BLOCK) {
-        _mm_storeu_si128((__m128i *)out, _mm_xor_si128(stream, _mm_loadu_si128((const __m128i *)in)));
+TARGET void apply_block(const cw_mppe_lane *lane, size_t at, __m128i stream) {
+    __m128i text = _mm_loadu_si128((const __m128i *)(lane->in + at));
+    _mm_storeu_si128((__m128i *)(lane->out + at), _mm_xor_si128(stream, text));
+}
+
+// Lanes of falling length.
+TARGET void apply(const cw_mppe_lane *lanes, size_t count, size_t at, const __m128i stream[GROUP]) {
+    if (count >= GROUP && at + BLOCK <= lanes[GROUP - 1].length) {
+        _Pragma("GCC unroll 8") for (unsigned l = 0; l < GROUP; l++) apply_block(&lanes[l], at, stream[l]);
         return;
     }
-    uint8_t octets[BLOCK];
-    _mm_storeu_si128((__m128i *)octets, stream);
-    for (size_t n = 0; n < left; n++) out[n] = in[n] ^ octets[n];
+    for (unsigned l = 0; l < GROUP && l < count && at < lanes[l].length; l++) {
+        size_t left = lanes[l].length - at;
+        if (left >= BLOCK) {
+            apply_block(&lanes[l], at, stream[l]);
+            continue;
+        }
+        uint8_t octets[BLOCK];
+        _mm_storeu_si128((__m128i *)octets, stream[l]);
+        for (size_t n = 0; n < left; n++) lanes[l].out[at + n] = lanes[l].in[at + n] ^ octets[n];
+    }
 }
 
 // Whole blocks of 16, so that all groups stay in step: a group that ends in the middle of one makes more than it needs.
@@ -192,7 +201,7 @@ TARGET void run(group *groups, const unsigned count, const cw_mppe_lane *lanes, 
         GROUPS(count) {
             __m128i stream[GROUP];
             to_lanes(stream, groups[g].stream);
-            for (unsigned l = 0; l < GROUP && g * GROUP + l < lane_count; l++) apply(&lanes[g * GROUP + l], at, stream[l]);
+            apply(lanes + g * GROUP, lane_count - g * GROUP, at, stream);
         }
     }
 }

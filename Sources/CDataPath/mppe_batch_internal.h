@@ -34,7 +34,8 @@ typedef struct cw_mppe_way {
 void cw_mppe_ways_key(cw_rc4 *const rc4[], const uint8_t *const keys[], size_t count);
 // One octet or more in each of count (1...CW_MPPE_WAYS) ways, until one of them is at its end; all advance by what was done.
 void cw_mppe_ways_crypt(cw_mppe_way *ways, size_t count);
-void cw_mppe_digest_scalar(cw_mppe_digest *digests, size_t count);
+void cw_mppe_digest_each(cw_mppe_digest *digests, size_t count);  // one after the other
+void cw_mppe_digest_lanes(cw_mppe_digest *digests, size_t count); // four lanes
 
 // ---- x86-64 ----
 

@@ -8,8 +8,8 @@ cw_mppe_kernels cw_mppe_kernels_make(const cw_cpu *cpu, cw_mppe_rc4 rc4) {
     cw_mppe_kernels kernels = {
         .isa = cpu->level,
         .rc4 = rc4,
-        .digest = cw_mppe_digest_scalar,
-        .digest_few = cw_mppe_digest_scalar,
+        .digest = cw_mppe_digest_lanes,
+        .digest_few = cw_mppe_digest_each,
         .few = 1,
     };
 #if defined(__x86_64__)
@@ -27,7 +27,7 @@ cw_mppe_kernels cw_mppe_kernels_make(const cw_cpu *cpu, cw_mppe_rc4 rc4) {
         kernels.group = 8;
         kernels.lanes = 32;
         kernels.schedule_cost = 1200;
-        kernels.step_cost = 5;
+        kernels.step_cost = 7;
         break;
     case CW_MPPE_RC4_GATHER:
         kernels.lanes_crypt = cw_mppe_gather_crypt;

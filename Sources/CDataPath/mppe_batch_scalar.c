@@ -1,7 +1,9 @@
-// RC4 in portable C, several packets side by side: while one waits for its own stores to come back, the others go on.
-#include <string.h>
-
-#include "mppe_batch_internal.h"
+// Portable C. RC4 of several packets side by side: while one waits for its own stores to come back, the others go on. SHA-1 in four lanes of
+// whatever vectors the compiler has.
+#define CW_LANES 4
+#define CW_TARGET
+#define CW_DIGEST cw_mppe_digest_lanes
+#include "sha1_lanes.h"
 
 enum { PIECE = 256 }; // octets of key stream between two XORs; as many as a state has, so that it comes out turned as it went in
 
@@ -119,6 +121,6 @@ void cw_mppe_ways_crypt(cw_mppe_way *ways, size_t count) {
     }
 }
 
-void cw_mppe_digest_scalar(cw_mppe_digest *digests, size_t count) {
+void cw_mppe_digest_each(cw_mppe_digest *digests, size_t count) {
     for (size_t n = 0; n < count; n++) cw_mppe_key_digest(digests[n].suite, digests[n].key, digests[n].interim, cw_sha1_block);
 }
