@@ -6,7 +6,9 @@
 ///                      last to the first. Once every place was tried in vain the time doubles with each round, up to eight times.
 ///     return-after     from a place that works, the ones before it are probed that long after the move, the first one first, and again
 ///                      that long after none of them has answered; never if there is none.
-///     probeTime        how long the probe's handshake may take: two attempts (Rekey-Timeout of the WireGuard paper is 5 s).
+///     probeTime        how long the handshake of a probe may take, with another hub beside the one in use: two attempts (Rekey-Timeout of
+///                      the WireGuard paper is 5 s).
+///     trialTime        the same for another endpoint of the hub in use. There the traffic of the uplink that asks waits: one attempt.
 ///
 /// One uplink cannot move the others for a reason of its own, such as a key that the hub does not know: an uplink's trying counts
 /// only if nobody has completed a handshake since it began, and one that never completed any counts only while no other has.
@@ -26,12 +28,12 @@ public struct HubSelector: Sendable, Equatable {
         public var failoverAfter: Duration
         /// nil: never.
         public var returnAfter: Duration?
-        public var probeTime: Duration
+        public var probeTime: Duration = .seconds(11)
+        public var trialTime: Duration = .seconds(3)
 
-        public init(failoverAfter: Duration, returnAfter: Duration?, probeTime: Duration = .seconds(11)) {
+        public init(failoverAfter: Duration, returnAfter: Duration?) {
             self.failoverAfter = failoverAfter
             self.returnAfter = returnAfter
-            self.probeTime = probeTime
         }
     }
 
@@ -111,9 +113,10 @@ public struct HubSelector: Sendable, Equatable {
             guard index != 0, works, let after = timing.returnAfter else { return .stay }
             comingBack = .at(max(now, movedAt + after), place: 0)
             return .stay
-        case .at(let time, let place):
-            guard now >= time else { return .stay }
-            comingBack = .probing(until: now + timing.probeTime, place: place)
+        case .at(let due, let place):
+            guard now >= due else { return .stay }
+            let time = places[place].hub == places[index].hub ? timing.trialTime : timing.probeTime
+            comingBack = .probing(until: now + time, place: place)
             return .probe(places[place])
         case .probing(let end, let place):
             guard now >= end else { return .stay }
