@@ -175,7 +175,9 @@ static void advance(const cw_mppe_kernels *kernels, const cw_mppe_chain *const c
         lanes[n].out = next;
         lanes[n].length = length;
     }
-    crypt_window(kernels, lanes, count, NULL, 0);
+    const cw_mppe_lane *rest[WINDOW];
+    size_t left = crypt_groups(kernels, lanes, count, rest);
+    for (size_t at = 0; at < left; at += CW_MPPE_WAYS) cw_mppe_ways_self(rest + at, smaller(left - at, CW_MPPE_WAYS));
     for (size_t n = 0; n < count; n++) cw_mppe_fix_salt(chains[n]->suite, next_place(chains[n], done));
     explicit_bzero(lanes, count * sizeof *lanes);
     explicit_bzero(interim, count * sizeof *interim);

@@ -16,7 +16,8 @@
 // A stateful receiver first looks at the head of a packet with a copy of its stream, as cw_mppe_receive does, and makes the job for the
 // whole packet only then; a failed proof so never moves the stream.
 //
-// Nothing here allocates, keeps state between calls, or needs a lock: the kernels are a value that every worker may hold.
+// Nothing here allocates, keeps state between calls, or needs a lock: the kernels are a value that every worker may hold. An engine makes
+// them once: cw_cpu_probe, cw_isa_choose with what cw_isa_forced says, cw_cpu_limited, cw_mppe_kernels_measure.
 #ifndef CW_MPPE_BATCH_H
 #define CW_MPPE_BATCH_H
 

@@ -32,6 +32,8 @@ typedef struct cw_mppe_way {
 
 // Up to CW_MPPE_WAYS key schedules. Keys as in cw_mppe_lane.
 void cw_mppe_ways_key(cw_rc4 *const rc4[], const uint8_t *const keys[], size_t count);
+// Up to CW_MPPE_WAYS keys of one length, each encrypted with itself (`in` is not read): an interim key becomes a session key.
+void cw_mppe_ways_self(const cw_mppe_lane *const lanes[], size_t count);
 // One octet or more in each of count (1...CW_MPPE_WAYS) ways, until one of them is at its end; all advance by what was done.
 void cw_mppe_ways_crypt(cw_mppe_way *ways, size_t count);
 void cw_mppe_digest_each(cw_mppe_digest *digests, size_t count);  // one after the other

@@ -11,8 +11,8 @@ enum { PIECE = 256 }; // octets of key stream between two XORs; as many as a sta
 #define INLINE static inline __attribute__((always_inline))
 
 // S[n + 1] is loaded before the stores of step n, and corrected if they hit it: waiting for them would be the longest part of the step.
-INLINE void key_ways(cw_rc4 *const rc4[], const uint8_t *const keys[], const size_t count) {
-    uint8_t s[CW_MPPE_WAYS][256], key[CW_MPPE_WAYS][CW_MPPE_KEY_SIZE];
+INLINE void schedule(uint8_t s[][256], const uint8_t *const keys[], const size_t count) {
+    uint8_t key[CW_MPPE_WAYS][CW_MPPE_KEY_SIZE];
     uint32_t j[CW_MPPE_WAYS], a[CW_MPPE_WAYS];
     WAYS(count) {
         for (unsigned n = 0; n < 256; n++) s[l][n] = (uint8_t)n;
@@ -29,12 +29,17 @@ INLINE void key_ways(cw_rc4 *const rc4[], const uint8_t *const keys[], const siz
             a[l] = next;
         }
     }
+    explicit_bzero(key, count * sizeof *key);
+}
+
+INLINE void key_ways(cw_rc4 *const rc4[], const uint8_t *const keys[], const size_t count) {
+    uint8_t s[CW_MPPE_WAYS][256];
+    schedule(s, keys, count);
     WAYS(count) {
         memcpy(rc4[l]->s, s[l], 256);
         rc4[l]->i = rc4[l]->j = 0;
     }
     explicit_bzero(s, count * sizeof *s);
-    explicit_bzero(key, count * sizeof *key);
 }
 
 void cw_mppe_ways_key(cw_rc4 *const rc4[], const uint8_t *const keys[], size_t count) {
@@ -43,6 +48,37 @@ void cw_mppe_ways_key(cw_rc4 *const rc4[], const uint8_t *const keys[], size_t c
     case 2: key_ways(rc4, keys, 2); break;
     case 3: key_ways(rc4, keys, 3); break;
     default: key_ways(rc4, keys, CW_MPPE_WAYS); break;
+    }
+}
+
+INLINE void self_ways(const cw_mppe_lane *const lanes[], const size_t count) {
+    uint8_t s[CW_MPPE_WAYS][256], j[CW_MPPE_WAYS];
+    const uint8_t *keys[CW_MPPE_WAYS];
+    WAYS(count) {
+        keys[l] = lanes[l]->key;
+        j[l] = 0;
+    }
+    schedule(s, keys, count);
+    size_t length = lanes[0]->length;
+    for (size_t n = 0; n < length; n++) {
+        WAYS(count) {
+            uint8_t a = s[l][n + 1];
+            j[l] = (uint8_t)(j[l] + a);
+            uint8_t b = s[l][j[l]];
+            s[l][n + 1] = b;
+            s[l][j[l]] = a;
+            lanes[l]->out[n] = lanes[l]->key[n] ^ s[l][(uint8_t)(a + b)];
+        }
+    }
+    explicit_bzero(s, count * sizeof *s);
+}
+
+void cw_mppe_ways_self(const cw_mppe_lane *const lanes[], size_t count) {
+    switch (count) {
+    case 1: self_ways(lanes, 1); break;
+    case 2: self_ways(lanes, 2); break;
+    case 3: self_ways(lanes, 3); break;
+    default: self_ways(lanes, CW_MPPE_WAYS); break;
     }
 }
 
