@@ -106,8 +106,18 @@ public final class UAPIListener: Sendable {
 
     /// A non-blocking descriptor, or -1 and errno.
     private static func listen(_ path: String) -> Int32 {
+        // Whoever finds the file must find somebody who listens: `wg` takes a refusal for the leftover of a dead process, and removes it.
+        let unready = "\(path).\(getpid())"
+        unlink(unready)
         // bind(2) creates the file with the mode of the socket's inode: set before, nobody else can connect in between.
-        withSocket(path) { fchmod($0, 0o600) == 0 && bind($0, $1, $2) == 0 && Glibc.listen($0, backlog) == 0 }
+        let descriptor = withSocket(unready) { fchmod($0, 0o600) == 0 && bind($0, $1, $2) == 0 && Glibc.listen($0, backlog) == 0 }
+        guard descriptor >= 0 else { return -1 }
+        let code = link(unready, path) == 0 ? 0 : errno
+        unlink(unready)
+        if code == 0 { return descriptor }
+        close(descriptor)
+        errno = code == EEXIST ? EADDRINUSE : code
+        return -1
     }
 
     private static func isAnswered(_ path: String) -> Bool {
