@@ -1,5 +1,6 @@
 // ChaCha20-Poly1305, seal and open: libsodium, libcrypto with its context kept, the core's choice (aead.c; CAUSEWAY_ISA=scalar makes it
-// one between these libraries), and the multi-buffer kernels of this CPU (aead_batch.h). CPU time for each packet; the outputs are compared before anything is timed.
+// one between these libraries), and the multi-buffer kernels of this CPU (aead_batch.h). CPU time for each packet; the outputs are
+// compared before anything is timed.
 //   aead           packets of 64, 576 and 1,400 bytes in batches of 1, 4, 16 and 32
 //   aead lengths   batches of 32 by length: where the two libraries cross
 #include <openssl/evp.h>

@@ -1,5 +1,5 @@
-// The driver of the multi-buffer kernels. All blocks of all packets are one queue that fills the lanes of ChaCha20: packets of any lengths
-// stand side by side and no lane waits for a longer packet. The blocks 0, which are the keys of Poly1305 (RFC 8439 section 2.6), come first.
+// The driver of the multi-buffer kernels. All blocks of all packets are one queue that fills the lanes of ChaCha20: packets of any
+// lengths stand side by side and no lane waits for a longer packet. The blocks 0, which are the keys of Poly1305 (RFC 8439 section 2.6), come first.
 #include "aead_batch.h"
 
 #include <sodium.h>
@@ -33,7 +33,8 @@ static size_t fill(walk *walk, cw_chacha_lanes *lanes, size_t lane, size_t most)
         const size_t blocks = (left + CW_CHACHA_BLOCK - 1) / CW_CHACHA_BLOCK, now = blocks < most - lane ? blocks : most - lane;
         const uint8_t *key = job->key, *in = job->in + offset;
         uint8_t *out = job->out + offset;
-        const uint32_t low = (uint32_t)job->counter, high = (uint32_t)(job->counter >> 32), block = (uint32_t)(offset / CW_CHACHA_BLOCK) + 1;
+        const uint32_t low = (uint32_t)job->counter, high = (uint32_t)(job->counter >> 32);
+        const uint32_t block = (uint32_t)(offset / CW_CHACHA_BLOCK) + 1;
         for (size_t i = 0; i < now; i++) {
             lanes->key[lane + i] = key;
             lanes->block[lane + i] = block + (uint32_t)i;

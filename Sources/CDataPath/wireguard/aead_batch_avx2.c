@@ -1,5 +1,5 @@
-// The AVX2 kernel. ChaCha20: eight blocks, a 32-bit word of each in a lane of sixteen registers. Poly1305: five limbs of 26 bits in lanes of
-// 64, four blocks of a packet at each step.
+// The AVX2 kernel. ChaCha20: eight blocks, a 32-bit word of each in a lane of sixteen registers. Poly1305: five limbs of 26 bits in
+// lanes of 64, four blocks of a packet at each step.
 #if defined(__x86_64__)
 
 #define CW_TARGET __attribute__((target("avx2")))

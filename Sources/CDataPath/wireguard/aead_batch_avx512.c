@@ -3,7 +3,7 @@
 // each step, in two registers that are independent of each other, so that a chain of dependent multiplications does not bound it.
 #if defined(__x86_64__)
 
-#define CW_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx2")))
+#define CW_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512ifma,avx2")))
 #define CW_ROTATE8(x, bits) ((cw_words8)_mm256_rol_epi32((__m256i)(x), bits))
 #define CW_ROTATE16(x, bits) ((words16)_mm512_rol_epi32((__m512i)(x), bits))
 
@@ -108,14 +108,9 @@ typedef struct factor {
     __m512i wrapped[3]; // of limbs 1 and 2 times 20: 2^132 is 20 modulo 2^130 - 5
 } factor;
 
-CW_TARGET static inline __m512i shift_add(__m512i x, unsigned left, __m512i y, unsigned also) {
-    return _mm512_add_epi64(_mm512_slli_epi64(x, left), _mm512_slli_epi64(y, also));
-}
-
 CW_TARGET static inline factor factor_of(number x) {
     factor f = {.limb = {x.limb[0], x.limb[1], x.limb[2]}};
-    f.wrapped[1] = shift_add(x.limb[1], 4, x.limb[1], 2);
-    f.wrapped[2] = shift_add(x.limb[2], 4, x.limb[2], 2);
+    for (int i = 1; i < 3; i++) f.wrapped[i] = _mm512_madd52lo_epu64(_mm512_setzero_si512(), x.limb[i], _mm512_set1_epi64(20));
     return f;
 }
 
@@ -130,8 +125,9 @@ CW_TARGET static inline number multiply_add(number a, const factor *b, number c)
         for (int to = 0; to < 3; to++) low[to] = _mm512_madd52lo_epu64(low[to], a.limb[from], *by[from][to]);
         for (int to = 0; to < 3; to++) high[to] = _mm512_madd52hi_epu64(high[to], a.limb[from], *by[from][to]);
     }
-    // low < 2^54. A high part counts 2^52, that is 2^8 of the next limb; it is below 2^44. The last one wraps around: 2^8 times 20.
-    __m512i sum = _mm512_add_epi64(low[0], shift_add(high[2], 12, high[2], 10));
+    // low < 2^54. A high part counts 2^52, that is 2^8 of the next limb; it is below 2^44. The last one, which has no wrapped factor in it
+    // and is below 2^39, wraps around: 2^8 times 20. IFMA serves as the multiplication here too, for all of this is below 2^52.
+    __m512i sum = _mm512_madd52lo_epu64(low[0], high[2], _mm512_set1_epi64(20 << 8));
     low[1] = _mm512_add_epi64(low[1], _mm512_slli_epi64(high[0], 8));
     low[2] = _mm512_add_epi64(low[2], _mm512_slli_epi64(high[1], 8));
     number result;
@@ -141,7 +137,7 @@ CW_TARGET static inline number multiply_add(number a, const factor *b, number c)
     result.limb[1] = _mm512_and_si512(low[1], mask44);
     __m512i carry = _mm512_srli_epi64(low[2], 42); // below 2^14, five times it is added below
     result.limb[2] = _mm512_and_si512(low[2], mask42);
-    result.limb[0] = _mm512_add_epi64(result.limb[0], shift_add(carry, 2, carry, 0));
+    result.limb[0] = _mm512_madd52lo_epu64(result.limb[0], carry, _mm512_set1_epi64(5));
     return result;
 }
 
@@ -277,8 +273,7 @@ CW_TARGET static inline number pair(__m512i first, __m512i second) {
 // Octets `from` to `from + 64` of a text, zeros before its begin and behind its end.
 CW_TARGET static inline __m512i load_partly(const uint8_t *text, ptrdiff_t from, size_t length) {
     ptrdiff_t skip = from < 0 ? -from : 0, end = (ptrdiff_t)length - from;
-    if (end <= 0 || skip >= 64) return _mm512_setzero_si512();
-    __mmask64 octets = first_octets((size_t)(end < 64 ? end : 64)) & ~first_octets((size_t)skip);
+    __mmask64 octets = first_octets((size_t)(end < 0 ? 0 : end < 64 ? end : 64)) & ~first_octets((size_t)(skip < 64 ? skip : 64));
     return _mm512_maskz_loadu_epi8(octets, (const void *)((uintptr_t)text + (uintptr_t)from));
 }
 
@@ -295,18 +290,20 @@ CW_TARGET static inline void poly_long(const uint8_t *text, size_t length, uint6
         if (from >= 0 && from + 256 <= (ptrdiff_t)length) {
             for (int i = 0; i < 4; i++) row[i] = _mm512_loadu_si512(text + from + 64 * i);
         } else {
-            for (int i = 0; i < 4; i++) row[i] = load_partly(text, from + 64 * i, length);
-            if (step == steps - 1) row[3] = _mm512_mask_set1_epi64(row[3], 1 << 7, (long long)length); // it is in the last block's second half
+            // A last step that is not the first one too has at least 225 octets of the text: only its last row is not full.
+            for (int i = 0; i < 3; i++)
+                row[i] = step == 0 ? load_partly(text, from + 64 * i, length) : _mm512_loadu_si512(text + from + 64 * i);
+            row[3] = load_partly(text, from + 192, length);
+            // The length is in the last block's second half.
+            if (step == steps - 1) row[3] = _mm512_mask_set1_epi64(row[3], 1 << 7, (long long)length);
         }
         number first = pair(row[0], row[1]), second = pair(row[2], row[3]);
         if (step == 0) { // no 2^128 for what is not there
-            unsigned none = (unsigned)(-begin / CW_POLY_BLOCK);
-            static const uint8_t lane_of[VECTOR] = {0, 2, 4, 6, 1, 3, 5, 7};
-            __mmask8 absent[2] = {0, 0};
-            for (unsigned i = 0; i < none; i++) absent[i / 8] |= (__mmask8)(1 << lane_of[i % 8]);
+            static const __mmask8 lanes_of[VECTOR + 1] = {0, 0x01, 0x05, 0x15, 0x55, 0x57, 0x5F, 0x7F, 0xFF}; // of the first blocks
+            size_t none = steps * 16 - blocks;
             a = first, b = second;
-            a.limb[2] = _mm512_mask_mov_epi64(a.limb[2], absent[0], _mm512_setzero_si512());
-            b.limb[2] = _mm512_mask_mov_epi64(b.limb[2], absent[1], _mm512_setzero_si512());
+            a.limb[2] = _mm512_mask_mov_epi64(a.limb[2], lanes_of[none < 8 ? none : 8], _mm512_setzero_si512());
+            b.limb[2] = _mm512_mask_mov_epi64(b.limb[2], lanes_of[none < 8 ? 0 : none - 8], _mm512_setzero_si512());
         } else {
             a = multiply_add(a, &sixteenth, first);
             b = multiply_add(b, &sixteenth, second);
