@@ -255,6 +255,28 @@ static void test_indices(void) {
     }
 }
 
+static int by_value(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+// One slot, again and again, as a single peer uses it: no index comes back before its time.
+static void test_indices_do_not_come_back(void) {
+    enum { uses = 30000 };
+    static uint32_t indices[uses];
+    static sessions s;
+    sessions_open(&s, 1, 2, 8, 4);
+    cw_wg *wg = s.sides[0].wg;
+    for (uint32_t i = 0; i < uses; i++) {
+        indices[i] = cw_wg_index_add(wg, s.sides[0].peers[0]);
+        CHECK(indices[i] != 0);
+        cw_wg_index_remove(wg, indices[i]);
+    }
+    qsort(indices, uses, sizeof *indices, by_value);
+    for (uint32_t i = 1; i < uses; i++) CHECK(indices[i - 1] != indices[i]);
+    sessions_close(&s);
+}
+
 static void test_keypairs(void) {
     enum { COUNT = 700 };
     static cw_wg_keypair *pairs[COUNT];
@@ -285,6 +307,7 @@ int main(void) {
     RUN(nonces_are_unique);
     RUN(counters_under_contention);
     RUN(indices);
+    RUN(indices_do_not_come_back);
     RUN(keypairs);
     FINISH();
 }

@@ -8,14 +8,16 @@
 
 // ---- Indices ----
 //
-// An index is a slot of the table and some random bits, put through a keyed permutation of 32 bits: it looks random on the wire and is
-// unique without a search, and finding it again costs no search either.
+// An index is a slot of the table and how often that has been used, put through a keyed permutation of 32 bits: it looks random on the
+// wire, is unique without a search, and finding it again costs no search either. It comes back only once its slot has been used as often as
+// the other bits can count: a message that was long under way does not meet the keys of another session.
 
 enum { rounds = 4, per_peer = 4 }; // an index of each peer's handshake and of its three keypairs
 
 struct cw_wg_indices {
     cw_wg_index_entry *entries;
     uint32_t *free; // a stack
+    uint32_t *uses; // of each slot; they begin anywhere
     uint32_t capacity, slot_bits, used, free_count;
     uint32_t turn;  // whose worker the next one is
     uint32_t keys[rounds];
@@ -59,6 +61,7 @@ static struct cw_wg_indices *indices_create(uint32_t peers) {
     while (UINT32_C(1) << indices->slot_bits < indices->capacity) indices->slot_bits++;
     indices->entries = cw_map(indices->capacity * sizeof *indices->entries);
     indices->free = cw_map(indices->capacity * sizeof *indices->free);
+    indices->uses = cw_map(indices->capacity * sizeof *indices->uses);
     randombytes_buf(indices->keys, sizeof indices->keys);
     return indices;
 }
@@ -67,20 +70,26 @@ static void indices_destroy(struct cw_wg_indices *indices) {
     if (indices == NULL) return;
     cw_unmap(indices->entries, indices->capacity * sizeof *indices->entries);
     cw_unmap(indices->free, indices->capacity * sizeof *indices->free);
+    cw_unmap(indices->uses, indices->capacity * sizeof *indices->uses);
     free(indices);
 }
 
 uint32_t cw_wg_index_add(cw_wg *wg, cw_wg_peer *peer) {
     struct cw_wg_indices *indices = wg->indices;
     uint32_t slot;
-    if (indices->free_count > 0) slot = indices->free[--indices->free_count];
-    else if (indices->used < indices->capacity) slot = indices->used++;
-    else return 0;
-    // The random bits are drawn again until the index belongs to the worker whose turn it is; 0 stands for a free entry.
+    if (indices->free_count > 0) {
+        slot = indices->free[--indices->free_count];
+    } else if (indices->used < indices->capacity) {
+        slot = indices->used++;
+        indices->uses[slot] = randombytes_random();
+    } else {
+        return 0;
+    }
+    // Uses are passed over until the index belongs to the worker whose turn it is; 0 stands for a free entry.
     uint32_t workers = wg->config.worker_count, worker = indices->turn++ % workers, index;
     do {
-        uint32_t random = randombytes_random();
-        index = permute(indices, (indices->slot_bits < 32 ? random << indices->slot_bits : 0) | slot);
+        uint32_t use = indices->uses[slot]++;
+        index = permute(indices, (indices->slot_bits < 32 ? use << indices->slot_bits : 0) | slot);
     } while (index == 0 || index % workers != worker);
     indices->entries[slot] = (cw_wg_index_entry){.index = index, .peer = peer};
     return index;
@@ -194,7 +203,7 @@ void cw_wg_keypair_give(cw_wg *wg, cw_wg_keypair *pair) {
 bool cw_wg_tables_create(cw_wg *wg) {
     wg->indices = indices_create(wg->config.peer_capacity);
     wg->keypairs = calloc(1, sizeof *wg->keypairs);
-    return wg->indices != NULL && wg->indices->entries != NULL && wg->indices->free != NULL && wg->keypairs != NULL;
+    return wg->indices != NULL && wg->indices->entries != NULL && wg->indices->free != NULL && wg->indices->uses != NULL && wg->keypairs != NULL;
 }
 
 // Keypairs that are still taken keep their block: their owners go first.
