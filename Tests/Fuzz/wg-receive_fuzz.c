@@ -270,9 +270,13 @@ static void event(void) {
 }
 
 static bool works(void) {
+    // Where both directions lost data but no handshakes, one side may still hold keys that the other has given up for newer ones: the first
+    // packet under them is lost, as between any two peers. That no answer comes is noticed after 15 s.
     uint64_t before = s.r.engines[1].packets;
-    rig_send(&s.r, 0, 1, 100);
-    rig_pass(&s.r, 10 * CW_WG_SECOND); // room for one more attempt
+    for (int i = 0; i < 2 && s.r.engines[1].packets == before; i++) {
+        rig_send(&s.r, 0, 1, 100);
+        rig_pass(&s.r, 20 * CW_WG_SECOND); // room for one more attempt
+    }
     return s.r.engines[1].packets > before;
 }
 
