@@ -27,6 +27,9 @@ static void test_initiations_are_repeated_18_times_and_then_given_up(void) {
     CHECK(differ);
     CHECK_EQUAL(rig_counters(&r, 0).drops[CW_WG_DROP_STAGED], 3);
     CHECK_EQUAL(rig_counters(&r, 0).outstanding, 0);
+    cw_wg_peer_info info;
+    CHECK_EQUAL(cw_wg_peer_read(r.engines[0].wg, r.engines[0].identity, r.engines[1].public_key, &info), CW_OK);
+    CHECK_EQUAL(info.initiations_sent, 0); // nobody is being tried any more
 
     // New data begins again, and this time it is answered.
     r.lose = 0;

@@ -38,6 +38,7 @@ static void give_up(cw_wg *wg, cw_wg_peer *peer) {
     atomic_store_explicit(&peer->unreplied_since, 0, memory_order_relaxed);
     if (peer->zero_keys_at == 0) peer->zero_keys_at = wg->clock.now + 3 * CW_WG_REJECT_AFTER_TIME;
     peer->attempts = 0;
+    peer->initiations_sent = 0;
     // A worker that saw `handshaking` only leaves `asked_again`; it looks once more after that, and so do we (see cw_wg_ask).
     atomic_store(&peer->handshaking, false);
     if (atomic_exchange(&peer->asked_again, false)) cw_wg_handshake_want(wg, peer, false);
