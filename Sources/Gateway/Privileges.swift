@@ -25,7 +25,9 @@ public enum Privileges {
         }
         try makeDirectory(configuration.runtimeDirectory, "control.socket's directory", mode: 0o755, uid, gid)
         // Whether the kernel has WireGuard only root may find out without further ado.
-        let kinds = try TunnelManager.chooseBackends(configuration)
+        let kinds = try TunnelManager.chooseBackends(
+            configuration,
+            identities: Dictionary(configuration.tunnels.map { ($0.name, configuration.identityNames(of: $0).count) }, uniquingKeysWith: max))
         if kinds.values.contains(.kernel) { try shareTUN(uid, gid) }
         // Without it `wg show` does not find our tunnels, and users are carried all the same.
         if kinds.values.contains(.embedded) || configuration.access != nil { try? shareSocketDirectory(gid) }

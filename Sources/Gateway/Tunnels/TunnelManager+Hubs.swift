@@ -45,7 +45,7 @@ extension TunnelManager {
             else { continue }
             // The traffic of one that tries another endpoint of the same hub says nothing about this one.
             if let probe = now.probe, probe.route == route, probe.uplink == uplinkName, probe.isSameHub { continue }
-            if watch.observe(peer, now: .now) { handshakeCompleted(uplinkName, route, of: name) }
+            if watch.observe(peer, speaksFirst: before.selectors[route].current != nil, now: .now) { handshakeCompleted(uplinkName, route, of: name) }
             tunnels[name]?.uplinks[uplinkName]?.watches[route] = watch
             votes.append(.init(hasCompleted: watch.hasCompleted, tryingSince: watch.tryingSince))
         }

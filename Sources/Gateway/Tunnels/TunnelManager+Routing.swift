@@ -15,10 +15,7 @@ extension TunnelManager {
         let interface = tunnel.settings.interface
         guard tunnel.kind == .kernel, tunnel.settings.mode != .shared else { return interface }
         let taken = Set(tunnels.values.flatMap { $0.uplinks.values.map(\.interfaceName) } + settings.tunnels.map(\.interface))
-        let names = (1...tunnel.settings.mostIdentities).lazy.map { number in
-            let suffix = ".\(number)"
-            return String(interface.utf8.prefix(LinkRequest.longestName - suffix.utf8.count))! + suffix
-        }
+        let names = (1...tunnel.settings.mostIdentities).lazy.map { tunnel.settings.interface(ofIdentity: $0) }
         guard let name = names.first(where: { !taken.contains($0) }) else {
             throw GatewayError(
                 "tunnel \"\(tunnel.settings.name)\": \(tunnel.settings.mostIdentities) identities are up (most-identities); set backend = \"embedded\"")

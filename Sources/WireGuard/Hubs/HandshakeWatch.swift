@@ -22,8 +22,10 @@ public struct HandshakeWatch: Sendable, Equatable {
     public init() {}
 
     /// True if a handshake was completed since the last look.
+    /// - Parameter speaksFirst: the peer has endpoints. As long as none has an address (a name that cannot be resolved) nothing can be sent
+    ///   there, so no initiation counts: that is trying as well.
     @discardableResult
-    public mutating func observe(_ peer: PeerStatus, now: ContinuousClock.Instant) -> Bool {
+    public mutating func observe(_ peer: PeerStatus, speaksFirst: Bool = false, now: ContinuousClock.Instant) -> Bool {
         let before = baseline
         let isNew = peer.latestHandshake != nil && peer.latestHandshake != before?.handshake
         if isNew { hasCompleted = true }
@@ -37,7 +39,7 @@ public struct HandshakeWatch: Sendable, Equatable {
                 handshake: peer.latestHandshake)
             isTrying = !isNew && peer.unansweredInitiations.map { $0 > 0 } ?? false
         }
-        if isTrying { tryingSince = tryingSince ?? now } else { tryingSince = nil }
+        if isTrying || (speaksFirst && peer.endpoint == nil) { tryingSince = tryingSince ?? now } else { tryingSince = nil }
         return isNew
     }
 

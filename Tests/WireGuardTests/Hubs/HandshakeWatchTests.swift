@@ -1,3 +1,4 @@
+import Addresses
 import Testing
 
 @testable import WireGuard
@@ -20,6 +21,22 @@ import Testing
         #expect(watch.observe(peer(), now: at(100)) == false)
         #expect(watch.tryingSince == nil)
         #expect(!watch.hasCompleted)
+    }
+
+    /// A name that cannot be resolved must not hold the tunnel: nothing is sent there, so nothing else would show it.
+    @Test func aPeerWithoutAnAddressIsTrying() {
+        var watch = HandshakeWatch()
+        watch.observe(peer(initiations: 0), speaksFirst: true, now: at(0))
+        watch.observe(peer(initiations: 0), speaksFirst: true, now: at(20))
+        #expect(watch.tryingSince == at(0))
+        var found = peer(initiations: 0)
+        found.endpoint = Endpoint("192.0.2.1:51820")
+        watch.observe(found, speaksFirst: true, now: at(21))
+        #expect(watch.tryingSince == nil)
+        // One that has no endpoints in the configuration speaks when it likes.
+        var other = HandshakeWatch()
+        other.observe(peer(initiations: 0), now: at(0))
+        #expect(other.tryingSince == nil)
     }
 
     // ---- A device that counts initiations ----
