@@ -46,7 +46,8 @@ void cw_wg_data_destroy(cw_wg *wg) {
 
 // ---- What a packet needs --------------------------------------------------------------------------------------------
 
-// The DSCP stays inside; the congestion bits are copied (RFC 6040 section 4.1), but a mark already made is not: outside it begins anew.
+// The DSCP stays inside; the congestion bits are copied, but a mark already made is not: outside it begins anew (RFC 3168
+// section 9.1.1, the full-functionality option, as the kernel's module does).
 static uint8_t outer_tos(const cw_buffer *buffer) {
     const uint8_t *data = buffer->storage + buffer->offset;
     if (buffer->length == 0) return 0;
