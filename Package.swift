@@ -47,6 +47,7 @@ let package = Package(
         module("WireGuard", ["DataPath", "Netlink", "CSodium", "CLinux", "Addresses", logging]),
         module("StandaloneWireGuard", ["WireGuard", "DataPath", "Netlink", "CLinux", logging]),
         module("SessionMapper", ["Addresses"]),
+        module("Migration"),
         module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
         module("Hub", ["Addresses", "Authentication"]),
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
@@ -76,6 +77,7 @@ let package = Package(
         tests("IdentitiesTests", ["Identities", "Hub", "Settings", "WireGuard", "Authentication", "Addresses"]),
         tests("NetlinkTests", ["Netlink", "Addresses"]),
         tests("WireGuardTests", ["WireGuard", "StandaloneWireGuard", "DataPath", "Netlink", "Addresses", "CLinux", logging]),
+        tests("MigrationTests", ["Migration"]),
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
