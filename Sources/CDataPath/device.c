@@ -44,17 +44,14 @@ static bool create_worker(cw_device *device, uint32_t index) {
     cw_device_worker *worker = &device->workers[index];
     worker->device = device;
     worker->index = index;
-    worker->tun_fd = device->config.tun_fd[index];
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     worker->buffers = cw_map(CW_DEVICE_BUFFERS * sizeof *worker->buffers);
-    worker->space = cw_map(CW_TUN_LONGEST + 1);
+    bool tun = cw_tun_create(&worker->tun, &device->offloads);
+    worker->tun.fd = device->config.tun_fd[index];
     worker->icmp_bucket = cw_bucket_full(device->config.icmp_rate, device->config.icmp_rate, cw_now());
-    worker->coalescer.tcp = device->tcp;
-    worker->coalescer.udp = device->udp;
-    cw_coalesce_reset(&worker->coalescer);
-    return worker->epoll_fd >= 0 && worker->wake_fd >= 0 && worker->buffers != NULL && worker->space != NULL &&
-           watch(worker, worker->wake_fd, watching_wake) && watch(worker, worker->tun_fd, watching_tun);
+    return worker->epoll_fd >= 0 && worker->wake_fd >= 0 && worker->buffers != NULL && tun &&
+           watch(worker, worker->wake_fd, watching_wake) && watch(worker, worker->tun.fd, watching_tun);
 }
 
 static void free_device(cw_device *device) {
@@ -65,9 +62,8 @@ static void free_device(cw_device *device) {
         if (worker->device == NULL) continue;
         // Inner packets in the clear have been here.
         if (worker->buffers != NULL) cw_discard(worker->buffers, CW_DEVICE_BUFFERS * sizeof *worker->buffers);
-        if (worker->space != NULL) cw_discard(worker->space, CW_TUN_LONGEST + 1);
         cw_unmap(worker->buffers, CW_DEVICE_BUFFERS * sizeof *worker->buffers);
-        cw_unmap(worker->space, CW_TUN_LONGEST + 1);
+        cw_tun_destroy(&worker->tun);
         if (worker->epoll_fd >= 0) close(worker->epoll_fd);
         if (worker->wake_fd >= 0) close(worker->wake_fd);
     }
@@ -79,7 +75,7 @@ static void free_device(cw_device *device) {
 static cw_status create_parts(cw_device *device) {
     uint32_t count = device->config.worker_count;
     device->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (device->event_fd < 0 || !cw_device_set_up_tun(device)) return CW_SYSTEM;
+    if (device->event_fd < 0 || !cw_tun_set_up(device->config.tun_fd, count, &device->offloads)) return CW_SYSTEM;
     void *memory = NULL;
     if (posix_memalign(&memory, 64, (count * sizeof *device->workers + 63) / 64 * 64) != 0) return CW_NO_MEMORY;
     device->workers = memory;
@@ -126,8 +122,8 @@ void cw_device_refill(cw_device_worker *worker) {
 
 void cw_device_fail(cw_device_worker *worker, int reason) {
     // It stays open until destroy, but is not looked at again: a dead descriptor is always ready.
-    (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, worker->tun_fd, NULL);
-    worker->tun_fd = -1;
+    (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, worker->tun.fd, NULL);
+    worker->tun.fd = -1;
     int32_t none = 0;
     (void)atomic_compare_exchange_strong(&worker->device->failure, &none, reason);
     notify(worker->device->event_fd);
@@ -151,7 +147,7 @@ static void step(cw_device_worker *worker, const struct epoll_event *ready, int 
     }
     cw_device_deliver(worker);
     // One bounded step each; epoll is level-triggered and brings back what was left.
-    if (tun_ready && worker->tun_fd >= 0) cw_device_read_tun(worker, now);
+    if (tun_ready && worker->tun.fd >= 0) cw_device_read_tun(worker, now);
     cw_wg_flush(wg, worker->index, &worker->pool, now);
     cw_wg_leave(wg, worker->index);
     publish(worker);

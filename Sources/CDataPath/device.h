@@ -1,12 +1,12 @@
-// WireGuard alone over a TUN. Private to device.c (life and loop) and device_tun.c (everything that reads or writes the TUN).
+// WireGuard alone over a TUN. Private to device.c (life and loop) and device_tun.c (between its TUN and WireGuard).
 #ifndef CW_DEVICE_H
 #define CW_DEVICE_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "tun_offload.h"
 #include "token_bucket.h"
+#include "tun.h"
 #include "wireguard/datapath.h"
 #include "wireguard/wire.h"
 
@@ -20,16 +20,13 @@ typedef struct cw_device_worker {
     struct cw_device *device;
     uint32_t index;
     int epoll_fd, wake_fd;
-    int tun_fd; // -1: failed; it stays open in config
     pthread_t thread;
 
     cw_pool pool;
     cw_buffer *buffers;
     uint32_t buffers_used;
-    uint8_t *space; // one super-packet
+    cw_tun tun; // its descriptor stays open in config when it has failed
     cw_bucket icmp_bucket;
-    cw_coalescer coalescer;
-    struct iovec vectors[CW_MAX_BATCH];
 
     cw_device_counters live;
     _Atomic uint64_t shown[sizeof(cw_device_counters) / sizeof(uint64_t)]; // what others may read
@@ -38,7 +35,7 @@ typedef struct cw_device_worker {
 struct cw_device {
     cw_device_config config;
     cw_wg *wg;
-    bool virtio, tcp, udp; // what the TUN takes: headers in front, super-packets
+    cw_tun_offloads offloads;
     _Atomic uint32_t identity;
     _Atomic int32_t failure;
     _Atomic bool stopping;
@@ -52,7 +49,6 @@ void cw_device_fail(cw_device_worker *worker, int reason);
 void cw_device_refill(cw_device_worker *worker);
 
 // device_tun.c
-bool cw_device_set_up_tun(cw_device *device); // false: errno
 void cw_device_read_tun(cw_device_worker *worker, uint64_t now); // one bounded step; inside the gate
 void cw_device_take(void *worker, const cw_wg_incoming *packets, size_t count); // a cw_wg_sink
 void cw_device_deliver(cw_device_worker *worker); // what was taken goes into the TUN
