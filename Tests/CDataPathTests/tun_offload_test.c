@@ -465,6 +465,41 @@ static void test_udp_without_checksum(void) {
     }
 }
 
+// RFC 1071: all ones say the same as zero, which the checksum comes out as when it is made again. A kernel's own TCP has both.
+static void test_both_zeros_of_tcp_are_merged(void) {
+    for (unsigned family = 4; family <= 6; family += 2) {
+        shape s = tcp4;
+        s.family = (uint8_t)family;
+        size_t field = (family == 4 ? 20 : 40) + 16, payload = (family == 4 ? 20 : 40) + 32;
+        uint8_t before[2][2048];
+        begin();
+        for (unsigned i = 0; i < 2; i++) {
+            cw_buffer *buffer = put(i, &s);
+            uint8_t *packet = cw_buffer_data(buffer);
+            cw_put16(packet + payload, 0);
+            cw_put16(packet + field, 0);
+            cw_put16(packet + payload, (uint16_t)~transport_sum(packet, buffer->length)); // the checksum is zero
+            CHECK(is_right(packet, buffer->length));
+            memcpy(before[i], packet, buffer->length);
+            if (i == 1) cw_put16(packet + field, 0xFFFF);
+            CHECK(is_right(packet, buffer->length));
+            cw_coalesce_add(&coalescer, buffer);
+            s = following(&s);
+        }
+        CHECK_EQUAL(coalescer.count, 1);
+        struct virtio_net_hdr header;
+        size_t length = gather(0, &header, super);
+        cw_split split;
+        uint8_t out[2048];
+        CHECK(cw_split_begin(&split, &header, super, length));
+        for (unsigned i = 0; i < 2; i++) {
+            CHECK_EQUAL(cw_split_next(&split, out), payload + 1000);
+            CHECK(memcmp(out, before[i], payload + 1000) == 0);
+        }
+        CHECK_EQUAL(cw_split_next(&split, out), 0);
+    }
+}
+
 static void test_limits(void) {
     shape s = tcp4;
     begin();
@@ -614,6 +649,7 @@ int main(void) {
     RUN(merged_headers);
     RUN(wrong_checksums_pass_alone);
     RUN(udp_without_checksum);
+    RUN(both_zeros_of_tcp_are_merged);
     RUN(limits);
     RUN(anything_else_passes);
     RUN(split_of_coalesced_is_the_same);

@@ -98,12 +98,23 @@ static void repair(uint8_t *p, size_t length, uint8_t what, const cw_buffer *bef
     cw_put16(field, checksum == 0 ? 0xFFFF : checksum);
 }
 
+// Whether these two octets of a packet are a checksum of all ones. RFC 1071: that says the same as zero, which it comes out as when it
+// is made again, but not in UDP.
+static bool is_other_zero(const uint8_t *p, size_t length, size_t at) {
+    if (length < CW_IPV4_HEADER || at + 1 >= length || cw_get16(p + at) != 0xFFFF) return false;
+    if (p[0] == 0x45) return at == 10 || (at == CW_IPV4_HEADER + 16 && p[9] == CW_IPPROTO_TCP);
+    return p[0] >> 4 == 6 && at == CW_IPV6_HEADER + 16 && p[6] == CW_IPPROTO_TCP;
+}
+
 // Which packets these are, whatever order the flows came out in: the sum over all of one number for each packet.
 static uint64_t fingerprint(const uint8_t *p, size_t length) {
     uint64_t hash = length;
     bool renumbered = length >= CW_IPV4_HEADER && p[0] >> 4 == 4 && (p[6] & 0x40) != 0;
-    for (size_t i = 0; i < length; i++)
-        if (!renumbered || (i != 4 && i != 5 && i != 10 && i != 11)) hash = (hash ^ p[i]) * UINT64_C(0x100000001B3) + i;
+    for (size_t i = 0; i < length; i++) {
+        if (renumbered && (i == 4 || i == 5 || i == 10 || i == 11)) continue;
+        bool zero = is_other_zero(p, length, i & ~(size_t)1);
+        hash = (hash ^ (zero ? 0 : p[i])) * UINT64_C(0x100000001B3) + i;
+    }
     return hash;
 }
 
