@@ -148,7 +148,11 @@ public struct Rejection: Sendable, Equatable {
 }
 
 func printableUserName(_ bytes: [UInt8]) -> String {
-    let text = String(validating: bytes, as: UTF8.self) ?? String(bytes.map { Character(UnicodeScalar($0)) })
+    printable(String(validating: bytes, as: UTF8.self) ?? String(bytes.map { Character(UnicodeScalar($0)) }))
+}
+
+/// On one line, and without what moves a terminal's cursor or turns its text around.
+func printable(_ text: String) -> String {
     var result = ""
     for scalar in text.unicodeScalars {
         switch scalar.properties.generalCategory {

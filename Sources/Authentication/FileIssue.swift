@@ -19,7 +19,8 @@ public struct FileIssue: Error, Sendable, Hashable, CustomStringConvertible {
         self.kind = kind
     }
 
-    public var description: String { "\(file)\(line.map { ":\($0)" } ?? ""): \(message)" }
+    /// One line, whatever the paths and words are that it repeats: in a quoted one, a secrets file can have any byte.
+    public var description: String { printable("\(file)\(line.map { ":\($0)" } ?? ""): \(message)") }
 }
 
 /// All that is wrong with a secrets file.

@@ -168,7 +168,7 @@ public struct SecretsFile: Sendable, Equatable {
             guard let network = network(word) else {
                 throw Refusal(
                     text:
-                        "expected *, -, an address or a network (10.8.0.0/24), found \"\(printableUserName(Array(word.utf8)))\""
+                        "expected *, -, an address or a network (10.8.0.0/24), found \"\(word)\""
                 )
             }
             networks.append(network)

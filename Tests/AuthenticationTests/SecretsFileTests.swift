@@ -130,6 +130,8 @@ private func hash(_ password: String) -> [Secret] { [MSCHAPv2.ntHash(password: S
         #expect(issues("a * @/etc/none *", files: files).map(\.message) == ["user a: /etc/none: does not exist"])
         #expect(issues("a * @/etc/empty *", files: files).map(\.message) == ["user a: /etc/empty: holds no secret"])
         #expect(issues("a * @/etc/open *", files: files)[0].message.hasPrefix("user a: /etc/open:1: a quotation"))
+        // The path is the file's own word, which has any byte that it likes.
+        #expect(issues(#"a * "@/etc/no\nne" *"#, files: files)[0].description == #"secrets:1: user a: /etc/no\nne: does not exist"#)
         // Not a path: the password itself.
         #expect(try parse("a * @home *").entries[0].ntHashes == hash("@home"))
     }
