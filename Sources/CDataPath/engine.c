@@ -68,6 +68,7 @@ static bool create_parts(cw_engine *engine) {
     engine->handoffs = allocate_aligned((size_t)workers * workers * sizeof *engine->handoffs);
     engine->probe = allocate_aligned(cw_link_size());
     if (engine->event_fd < 0 || engine->workers == NULL || engine->handoffs == NULL || engine->probe == NULL) return false;
+    if (!cw_tun_set_up(engine->config.tun_fd, workers, &engine->offloads)) return false;
     if (!cw_table_create(&engine->table, engine->config.session_capacity, workers)) return false;
     for (uint32_t from = 0; from < workers; from++)
         for (uint32_t to = 0; to < workers; to++)
@@ -119,7 +120,7 @@ cw_status cw_engine_create(const cw_engine_config *config, cw_engine **out) {
     }
     for (uint32_t i = 0; i < config->worker_count; i++) { // they are ours from here on
         engine->workers[i].gre_fd = config->gre_fd[i];
-        engine->workers[i].tun_fd = config->tun_fd[i];
+        engine->workers[i].tun.fd = config->tun_fd[i];
     }
     *out = engine;
     return CW_OK;

@@ -82,8 +82,8 @@ cw_status cw_open_tun(const char *name, int32_t *fd) {
     if (tun < 0) return CW_SYSTEM;
     struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE};
     memcpy(request.ifr_name, name, length);
-    // No offloads: every packet that we read is complete, with its checksum.
-    if (ioctl(tun, TUNSETIFF, &request) != 0 || ioctl(tun, TUNSETOFFLOAD, 0UL) != 0) {
+    // The engine that takes it turns on the offloads.
+    if (ioctl(tun, TUNSETIFF, &request) != 0) {
         *fd = close_and_keep_errno(tun);
         return CW_SYSTEM;
     }

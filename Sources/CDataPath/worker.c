@@ -44,7 +44,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     worker->engine = engine;
     worker->config = config;
     worker->index = index;
-    worker->gre_fd = worker->tun_fd = -1; // not ours before create has succeeded
+    worker->gre_fd = worker->tun.fd = -1; // not ours before create has succeeded
     worker->slots = cw_table_slots(config->session_capacity, config->worker_count);
     worker->link_offset = (sizeof(cw_session) + 63) / 64 * 64;
     // Whole pages, so that a closed session's memory goes back to the system.
@@ -58,16 +58,17 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     worker->shown_sessions = cw_map(worker->slots * sizeof *worker->shown_sessions);
     worker->by_call = cw_map((65536 / config->worker_count + 1) * sizeof *worker->by_call);
     worker->buffers = cw_map(worker->buffer_count * sizeof *worker->buffers);
-    worker->overflow = cw_map(CW_BUFFER_DATA + CW_TUN_OVERFLOW);
+    worker->segment = cw_map(CW_TUN_LONGEST + 1);
     worker->delivered = calloc(worker->delivered_capacity, sizeof *worker->delivered);
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    bool tun = cw_tun_create(&worker->tun, &engine->offloads);
     bool routes = cw_trie_create(&worker->routes, config->session_capacity * CW_MAX_PREFIXES);
     bool timers = cw_timers_create(&worker->timers, worker->slots);
     bool commands = cw_ring_create(&worker->commands, sizeof(cw_work), config->command_capacity);
     bool events = cw_ring_create(&worker->events, sizeof(cw_event), config->event_capacity);
     bool memory = worker->memory != NULL && worker->shown_sessions != NULL && worker->by_call != NULL && worker->buffers != NULL &&
-                  worker->overflow != NULL && worker->delivered != NULL && routes && timers && commands && events;
+                  worker->segment != NULL && worker->delivered != NULL && tun && routes && timers && commands && events;
     return memory && worker->epoll_fd >= 0 && worker->wake_fd >= 0 && watch(worker, worker->wake_fd) &&
            watch(worker, config->gre_fd[index]) && watch(worker, config->tun_fd[index]);
 }
@@ -91,7 +92,8 @@ void cw_worker_destroy(cw_worker *worker) {
     cw_unmap(worker->shown_sessions, worker->slots * sizeof *worker->shown_sessions);
     cw_unmap(worker->by_call, (65536 / worker->config->worker_count + 1) * sizeof *worker->by_call);
     cw_unmap(worker->buffers, worker->buffer_count * sizeof *worker->buffers);
-    cw_unmap(worker->overflow, CW_BUFFER_DATA + CW_TUN_OVERFLOW);
+    cw_unmap(worker->segment, CW_TUN_LONGEST + 1);
+    cw_tun_destroy(&worker->tun);
     free(worker->delivered);
     free(worker->local_addresses);
     if (worker->epoll_fd >= 0) close(worker->epoll_fd);
@@ -181,7 +183,7 @@ void *cw_worker_main(void *argument) {
         for (int i = 0; i < count; i++) {
             if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) continue;
             if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
-            else if (ready[i].data.fd == worker->tun_fd) tun_ready = true;
+            else if (ready[i].data.fd == worker->tun.fd) tun_ready = true;
             else if (ready[i].data.fd == worker->wake_fd) {
                 uint64_t ignored;
                 (void)!read(worker->wake_fd, &ignored, sizeof ignored);
@@ -207,7 +209,7 @@ void *cw_worker_main(void *argument) {
         if (cw_worker_take_handoffs(worker, now)) more = true;
         cw_worker_leave(worker);
         cw_worker_enter(worker);
-        if (tun_ready && worker->tun_fd >= 0) cw_worker_read_tun(worker, now);
+        if (tun_ready && worker->tun.fd >= 0) cw_worker_read_tun(worker, now);
         cw_worker_expire(worker, now);
         cw_worker_leave(worker);
         cw_worker_flush_notices(worker);

@@ -6,6 +6,7 @@
 //   worker_event.c    events to the ring; counters that others may read
 //   worker_receive.c  GRE -> link; link or native user -> checks -> TUN or WireGuard
 //   worker_send.c     TUN, WireGuard and other workers -> checks -> link -> GRE, or -> native user
+//   worker_tun.c      the queue of the TUN: super-packets into packets of sessions and back
 //   worker_wireguard.c what comes from the WireGuard engine, and which of its peers takes a packet
 //   worker_state.c    export and import
 //
@@ -27,13 +28,12 @@
 #include "table.h"
 #include "timer_heap.h"
 #include "token_bucket.h"
+#include "tun.h"
 #include "wireguard/datapath.h"
 
 enum { // limits of ours
     CW_TUNNELS = 256,
     CW_MINIMUM_MTU = 68, // RFC 791: every internet module must forward that much
-    CW_VNET_HEADER = 10, // struct virtio_net_hdr
-    CW_TUN_OVERFLOW = 65536,
 };
 
 // ---- What travels in a command ring ---------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ typedef struct cw_worker {
     uint32_t index;
     pthread_t thread;
     cw_wg *wireguard; // NULL: none
-    int epoll_fd, wake_fd, gre_fd, tun_fd; // -1: none, or failed for good
+    int epoll_fd, wake_fd, gre_fd; // -1: none, or failed for good
     int failed_errno;                      // to be reported; 0: nothing
     _Atomic uint32_t sleeping;             // producers of its rings write wake_fd only then
     _Atomic uint32_t event_blocked;        // it waits for room in `events`; the consumer wakes it
@@ -228,7 +228,8 @@ typedef struct cw_worker {
     uint16_t lengths[CW_MAX_BATCH];
     cw_delivered *delivered;
     uint32_t delivered_capacity;
-    uint8_t *overflow; // of a TUN packet longer than a buffer; a buffer's worth of room in front
+    cw_tun tun;
+    uint8_t *segment; // one of a super-packet that does not fit a buffer
 } cw_worker;
 
 typedef struct cw_access {
@@ -248,6 +249,7 @@ struct cw_engine {
     cw_table table;
     cw_access access[CW_MAX_ACCESS_IDENTITIES]; // under the lock as well
     cw_wg *wireguard; // NULL: none
+    cw_tun_offloads offloads;
     uint8_t *probe; // a link that import states are tried on
     uint32_t poll_first;
 };
@@ -300,13 +302,11 @@ void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out);
 // worker_receive.c
 void cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket
 void cw_worker_expire(cw_worker *worker, uint64_t now);  // sessions whose deadline has come
-void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer); // session may be NULL; takes the buffer
 void cw_worker_receive_native(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now); // takes the buffer
 // An inner packet of ours, about one that came from another user or from the uplink (0: the TUN), back to where that came from.
 void cw_worker_route_inner(cw_worker *worker, uint32_t uplink, cw_buffer *buffer, uint64_t now);
 
 // worker_send.c
-void cw_worker_read_tun(cw_worker *worker, uint64_t now); // one batch from the TUN queue
 bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now); // one batch from each ring; true: there may be more
 // To the session wherever it lives; takes the buffer.
 void cw_worker_hand_over(cw_worker *worker, cw_route route, const cw_origin *origin, cw_buffer *buffer, uint64_t now);
@@ -319,6 +319,12 @@ void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now);
 bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_address *from, const cw_ip *ip, cw_icmp_error error, uint32_t mtu,
                     uint64_t now, cw_buffer **out);
 
+// worker_tun.c
+void cw_worker_read_tun(cw_worker *worker, uint64_t now); // one batch from the TUN queue
+// Takes the buffer. `bytes` count as the session's data once it is written; 0: nothing counts, and session may be NULL.
+void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint32_t bytes, uint64_t now);
+void cw_worker_flush_tun(cw_worker *worker, uint64_t now); // part of cw_worker_flush
+
 // worker_wireguard.c
 void cw_worker_read_wireguard(cw_worker *worker, uint64_t epoll_data, uint64_t now); // one step on a socket of the WireGuard engine
 // The peer of `identity` that takes packets for this inner destination and can be reached. NULL: counted in the WireGuard engine, and
@@ -326,6 +332,12 @@ void cw_worker_read_wireguard(cw_worker *worker, uint64_t epoll_data, uint64_t n
 cw_wg_peer *cw_worker_find_peer(cw_worker *worker, uint32_t identity, uint8_t family, const uint8_t *destination, cw_drop *cause);
 bool cw_worker_is_peer(const cw_session *session, const cw_wg_peer *peer); // of a native session
 void cw_worker_set_access(cw_worker *worker, uint32_t identity, bool opened);
+
+static inline void cw_session_count_in(cw_session *session, uint32_t bytes, uint64_t now) {
+    session->live.packets_in++;
+    session->live.bytes_in += bytes;
+    session->live.last_data_nanoseconds = now;
+}
 
 static inline void cw_packets_append(cw_packets *list, cw_buffer *buffer) {
     buffer->next = NULL;

@@ -3,33 +3,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "worker.h"
 
 // ---- Inner packets ----------------------------------------------------------------------------------------------------
-
-static bool dead_tun(int error) { return error == EBADF || error == EBADFD || error == ENODEV || error == ENXIO; }
-
-static bool write_tun(cw_worker *worker, cw_buffer *buffer) {
-    if (worker->tun_fd < 0) return false;
-    uint8_t *frame = cw_buffer_data(buffer) - CW_VNET_HEADER;
-    memset(frame, 0, CW_VNET_HEADER); // no checksum or segmentation left to do
-    ssize_t written;
-    do written = write(worker->tun_fd, frame, (size_t)CW_VNET_HEADER + buffer->length);
-    while (written < 0 && errno == EINTR);
-    if (written >= 0) return true;
-    if (dead_tun(errno)) cw_worker_fail(worker, &worker->tun_fd, errno);
-    return false;
-}
-
-void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer) {
-    if (!write_tun(worker, buffer)) {
-        cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
-        return;
-    }
-    cw_pool_give(&worker->pool, buffer);
-}
 
 void cw_worker_route_inner(cw_worker *worker, uint32_t uplink, cw_buffer *buffer, uint64_t now) {
     const uint8_t *packet = cw_buffer_data(buffer);
@@ -50,7 +27,7 @@ void cw_worker_route_inner(cw_worker *worker, uint32_t uplink, cw_buffer *buffer
         else cw_wg_queue(worker->wireguard, worker->index, peer, buffer, &worker->pool, now);
         return;
     }
-    cw_worker_write_tun(worker, NULL, buffer);
+    cw_worker_write_tun(worker, NULL, buffer, 0, now);
 }
 
 static bool within_prefixes(const cw_session *session, uint8_t family, const uint8_t *address) {
@@ -88,45 +65,38 @@ static void answer(cw_worker *worker, cw_session *session, const cw_ip *ip, cw_i
     if (cw_worker_icmp(worker, session, &session->gateway_address, ip, error, mtu, now, &buffer)) cw_worker_queue(worker, session, buffer);
 }
 
-static void count_in(cw_session *session, uint32_t bytes, uint64_t now) {
-    session->live.packets_in++;
-    session->live.bytes_in += bytes;
-    session->live.last_data_nanoseconds = now;
+// To the peer, or into the TUN if there is none; `bytes` of the user's are complete with it.
+static void send_up(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, uint32_t bytes, uint64_t now) {
+    if (peer == NULL) {
+        cw_worker_write_tun(worker, session, buffer, bytes, now);
+        return;
+    }
+    if (bytes != 0) cw_session_count_in(session, bytes, now);
+    cw_wg_queue(worker->wireguard, worker->index, peer, buffer, &worker->pool, now);
 }
 
-// To the peer, or into the TUN if there is none. Takes the buffer, unless it returns false.
-static bool send_up(cw_worker *worker, cw_wg_peer *peer, cw_buffer *buffer, uint64_t now) {
-    if (peer != NULL) {
-        cw_wg_queue(worker->wireguard, worker->index, peer, buffer, &worker->pool, now);
-        return true;
-    }
-    if (!write_tun(worker, buffer)) return false;
-    cw_pool_give(&worker->pool, buffer);
-    return true;
+static cw_buffer *next_fragment(cw_worker *worker, cw_fragmenter *fragmenter, uint64_t now) {
+    if (worker->pool.available == 0) cw_worker_flush_tun(worker, now); // what waits there holds them
+    cw_buffer *piece = cw_pool_take(&worker->pool);
+    if (piece != NULL) piece->length = (uint16_t)cw_fragment_next(fragmenter, cw_buffer_data(piece));
+    return piece;
 }
 
 static void fragment_up(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, const cw_ip *ip, uint32_t mtu,
                         uint64_t now) {
     cw_fragmenter fragmenter;
     cw_fragment_begin(&fragmenter, ip, mtu);
-    for (;;) {
-        cw_buffer *piece = cw_pool_take(&worker->pool);
-        if (piece == NULL) {
-            cw_worker_drop(worker, session, buffer, CW_DROP_OVERFLOW);
-            return;
-        }
-        piece->offset = CW_HEADROOM;
-        piece->length = (uint16_t)cw_fragment_next(&fragmenter, cw_buffer_data(piece));
-        bool last = piece->length == 0;
-        if (last || !send_up(worker, peer, piece, now)) {
-            cw_pool_give(&worker->pool, piece);
-            if (last) break;
-            cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
-            return;
-        }
+    cw_buffer *piece = next_fragment(worker, &fragmenter, now), *next;
+    for (; piece != NULL; piece = next) {
+        next = next_fragment(worker, &fragmenter, now);
+        bool last = next != NULL && next->length == 0;
+        send_up(worker, session, peer, piece, last ? ip->length : 0, now);
+        if (!last) continue;
+        cw_pool_give(&worker->pool, next);
+        cw_pool_give(&worker->pool, buffer);
+        return;
     }
-    count_in(session, ip->length, now);
-    cw_pool_give(&worker->pool, buffer);
+    cw_worker_drop(worker, session, buffer, CW_DROP_OVERFLOW);
 }
 
 static void deliver_to_user(cw_worker *worker, cw_session *session, cw_buffer *buffer, const cw_ip *ip, cw_route route, uint64_t now) {
@@ -145,7 +115,7 @@ static void deliver_to_user(cw_worker *worker, cw_session *session, cw_buffer *b
         return;
     }
     cw_ip_clamp_mss(ip, session->mtu);
-    count_in(session, ip->length, now);
+    cw_session_count_in(session, ip->length, now);
     cw_worker_hand_over(worker, route, &(cw_origin){.way = CW_FROM_INSIDE}, buffer, now);
 }
 
@@ -189,9 +159,7 @@ static void deliver_to_tunnel(cw_worker *worker, cw_session *session, cw_buffer 
         cw_worker_drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
         return;
     }
-    uint32_t length = ip->length;
-    if (!send_up(worker, peer, buffer, now)) cw_worker_drop(worker, session, buffer, CW_DROP_SEND_FAILED);
-    else count_in(session, length, now);
+    send_up(worker, session, peer, buffer, ip->length, now);
 }
 
 // The mark of a packet from a foreign source address lives in the buffer while the link holds it.

@@ -3,8 +3,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "worker.h"
 
@@ -271,6 +269,7 @@ void cw_worker_flush(cw_worker *worker, uint64_t now) {
     }
     if (worker->outbox.count > 0) send_outbox(worker, now);
     if (worker->handed_to != 0) publish_handoffs(worker);
+    cw_worker_flush_tun(worker, now);
     if (worker->wireguard != NULL) cw_wg_flush(worker->wireguard, worker->index, &worker->pool, now);
 }
 
@@ -352,84 +351,4 @@ bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now) {
         more = more || taken == worker->config->batch_size;
     }
     return more;
-}
-
-static void route_to_client(cw_worker *worker, cw_buffer *buffer, uint64_t now) {
-    cw_ip ip;
-    if (!cw_ip_parse(cw_buffer_data(buffer), buffer->length, &ip)) {
-        cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_MALFORMED);
-        return;
-    }
-    cw_route route = cw_trie_find(&worker->routes, ip.family, worker->config->role == CW_ROLE_GATEWAY ? ip.destination : ip.source);
-    if (route == 0) cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
-    else cw_worker_hand_over(worker, route, &(cw_origin){.way = CW_FROM_UPLINK}, buffer, now);
-}
-
-// A packet longer than a buffer, which only a TUN with a jumbo MTU can bring. It becomes packets that fit; what the session's MTU asks
-// for is left to the ordinary way.
-static void split_jumbo(cw_worker *worker, uint8_t *packet, size_t length, uint64_t now) {
-    cw_ip ip;
-    cw_buffer *buffer;
-    if (!cw_ip_parse(packet, length, &ip)) {
-        worker->live.drops[CW_DROP_IP_MALFORMED]++;
-        return;
-    }
-    if (ip.dont_fragment) {
-        worker->live.drops[CW_DROP_IP_TOO_BIG]++;
-        if (cw_worker_icmp(worker, NULL, &no_address, &ip, CW_ICMP_TOO_BIG, CW_BUFFER_DATA, now, &buffer))
-            cw_worker_route_inner(worker, 0, buffer, now);
-        return;
-    }
-    cw_fragmenter fragmenter;
-    cw_fragment_begin(&fragmenter, &ip, CW_BUFFER_DATA);
-    while ((buffer = cw_pool_take(&worker->pool)) != NULL) {
-        buffer->offset = CW_HEADROOM;
-        buffer->length = (uint16_t)cw_fragment_next(&fragmenter, cw_buffer_data(buffer));
-        if (buffer->length == 0) {
-            cw_pool_give(&worker->pool, buffer);
-            return;
-        }
-        route_to_client(worker, buffer, now);
-    }
-    worker->live.drops[CW_DROP_OVERFLOW]++;
-}
-
-void cw_worker_read_tun(cw_worker *worker, uint64_t now) {
-    uint8_t vnet_header[CW_VNET_HEADER], *overflow = worker->overflow + CW_BUFFER_DATA;
-    for (uint32_t i = 0; i < worker->config->batch_size; i++) {
-        cw_buffer *buffer = cw_pool_take(&worker->pool);
-        struct iovec vectors[3] = {
-            {vnet_header, sizeof vnet_header},
-            // Without a free buffer the packet is read all the same, and lost: it must not keep us awake.
-            {worker->overflow, CW_BUFFER_DATA},
-            {overflow, CW_TUN_OVERFLOW},
-        };
-        if (buffer != NULL) {
-            buffer->offset = CW_HEADROOM;
-            vectors[1].iov_base = cw_buffer_data(buffer);
-        }
-        ssize_t got;
-        do got = readv(worker->tun_fd, vectors, 3);
-        while (got < 0 && errno == EINTR);
-        if (got <= 0) {
-            int error = errno;
-            if (buffer != NULL) cw_pool_give(&worker->pool, buffer);
-            // 0 is the end of a stream, which a TUN never has.
-            if (got == 0) cw_worker_fail(worker, &worker->tun_fd, EPIPE);
-            else if (error != EAGAIN) cw_worker_fail(worker, &worker->tun_fd, error);
-            break;
-        }
-        size_t length = got < CW_VNET_HEADER ? 0 : (size_t)got - CW_VNET_HEADER;
-        if (buffer == NULL) {
-            worker->live.drops[CW_DROP_OVERFLOW]++;
-        } else if (length > CW_BUFFER_DATA) {
-            memcpy(worker->overflow, cw_buffer_data(buffer), CW_BUFFER_DATA);
-            cw_pool_give(&worker->pool, buffer);
-            split_jumbo(worker, worker->overflow, length, now);
-        } else {
-            buffer->length = (uint16_t)length;
-            route_to_client(worker, buffer, now);
-        }
-    }
-    cw_worker_flush(worker, now);
 }

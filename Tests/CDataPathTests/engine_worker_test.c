@@ -59,7 +59,7 @@ static void open_and_bind(uint64_t handle, uint16_t call, uint8_t last) {
 
 // A packet for 10.0.0.`last` comes out of worker 0's TUN queue and goes where worker 0 believes.
 static void send_to(uint8_t last) {
-    uint8_t frame[CW_VNET_HEADER + 40] = {0}, *p = frame + CW_VNET_HEADER;
+    uint8_t frame[CW_TUN_HEADER + 40] = {0}, *p = frame + CW_TUN_HEADER;
     p[0] = 0x45;
     p[3] = 40;
     p[8] = 64;

@@ -95,14 +95,14 @@ static void repair(uint8_t *p, size_t length, uint8_t mode) {
 
 // What left for the tunnel: the session's own packet, or an ICMP error of ours about a packet from there.
 static void check_output(uint32_t mtu, bool up, bool from_tunnel) {
-    static uint8_t frame[65536 + CW_VNET_HEADER];
-    static const uint8_t zeros[CW_VNET_HEADER];
+    static uint8_t frame[65536 + CW_TUN_HEADER];
+    static const uint8_t zeros[CW_TUN_HEADER];
     ssize_t got;
     while ((got = recv(tun_end, frame, sizeof frame, MSG_DONTWAIT)) >= 0) {
         cw_ip ip;
-        REQUIRE(got > CW_VNET_HEADER && memcmp(frame, zeros, sizeof zeros) == 0);
-        REQUIRE(cw_ip_parse(frame + CW_VNET_HEADER, (size_t)got - CW_VNET_HEADER, &ip));
-        REQUIRE(ip.length == (size_t)got - CW_VNET_HEADER);
+        REQUIRE(got > CW_TUN_HEADER && memcmp(frame, zeros, sizeof zeros) == 0);
+        REQUIRE(cw_ip_parse(frame + CW_TUN_HEADER, (size_t)got - CW_TUN_HEADER, &ip));
+        REQUIRE(ip.length == (size_t)got - CW_TUN_HEADER);
         REQUIRE(cw_ip_reach(ip.family, ip.destination) == CW_REACH_UNICAST);
         if (from_tunnel) {
             REQUIRE(ip.protocol == CW_IPPROTO_ICMP || ip.protocol == CW_IPPROTO_ICMPV6);
@@ -132,9 +132,9 @@ static void from_client(const uint8_t *packet, size_t length) {
 }
 
 static void from_tunnel(const uint8_t *packet, size_t length) {
-    static uint8_t frame[CW_VNET_HEADER + 65536];
-    memcpy(frame + CW_VNET_HEADER, packet, length);
-    REQUIRE(send(tun_end, frame, CW_VNET_HEADER + length, 0) >= 0);
+    static uint8_t frame[CW_TUN_HEADER + 65536];
+    memcpy(frame + CW_TUN_HEADER, packet, length);
+    REQUIRE(send(tun_end, frame, CW_TUN_HEADER + length, 0) >= 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -163,7 +163,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     now += 200000000; // acknowledgments leave
     cw_worker_expire(worker, now);
-    REQUIRE(worker->tun_fd >= 0 && worker->gre_fd >= 0);
+    REQUIRE(worker->tun.fd >= 0 && worker->gre_fd >= 0);
     // No buffer is lost, whatever happened to the packet.
     REQUIRE(worker->pool.available + (worker->buffer_count - worker->buffers_used) == available);
     check_output(mtu, (mode & DOWN) == 0, (mode & FROM_TUNNEL) != 0);
