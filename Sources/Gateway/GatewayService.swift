@@ -151,7 +151,8 @@ public actor GatewayService: Service, Operations {
                 calls.append(HubHook.Call(tunnel: tunnel.name, program: program, text: text))
             }
         } catch {
-            logger.error("hub-hook: \(error)")
+            logger.error("hub-hook: \(error); hubs are told with the next reload")
+            return
         }
         await hook.tell(calls)
     }
@@ -302,6 +303,7 @@ public actor GatewayService: Service, Operations {
         }
         controller = nil
         monitor?.stop()
+        await hook.stop()
         var leftovers: [String] = []
         do { try await accessListener?.remove() } catch { leftovers.append("the access listener cannot be removed: \(error)") }
         accessListener = nil

@@ -1,3 +1,4 @@
+import Addresses
 import Foundation
 import Logging
 
@@ -107,11 +108,4 @@ struct WireGuardEnvironment {
         waitpid(id, &status, 0)
         return answer.isEmpty ? "the process in the background has ended at once (status \(status))" : String(decoding: answer, as: UTF8.self)
     }
-}
-
-/// A NULL-terminated array of C strings for the duration of the call.
-private func withCStrings<Result>(_ strings: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result) -> Result {
-    let copies = strings.map { strdup($0) }
-    defer { for copy in copies { free(copy) } }
-    return (copies + [nil]).withUnsafeBufferPointer { body($0.baseAddress!) }
 }

@@ -1,5 +1,4 @@
 import Addresses
-import CLinux
 import Foundation
 import Netlink
 
@@ -12,15 +11,28 @@ final class TestTun {
 
     init(_ name: String, _ socket: NetlinkSocket) throws {
         self.name = name
-        descriptor = clinux_tun_open(name, 0)
+        descriptor = Self.open(name)
         guard descriptor >= 0, let link = try socket.link(named: name) else {
-            throw CommandFailed(description: "no TUN \(name): \(descriptor)")
+            throw CommandFailed(description: "no TUN \(name): \(String(cString: strerror(errno)))")
         }
         index = link.index
         // Before it is up: later the kernel has already made a link-local address.
         try socket.perform(
             LinkRequest.change(index: index, name: name, LinkChange(ipv6AddressGeneration: IPv6AddressGeneration.none)))
         try socket.perform(LinkRequest.change(index: index, name: name, LinkChange(up: true)))
+    }
+
+    /// Attaches to the TUN, which is made unless it exists (linux/if_tun.h).
+    private static func open(_ name: String) -> Int32 {
+        let (setInterface, tun, noPacketInformation): (UInt, Int16, Int16) = (0x4004_54CA, 0x0001, 0x1000)
+        var request = ifreq()
+        withUnsafeMutableBytes(of: &request.ifr_ifrn) { $0.copyBytes(from: name.utf8.prefix(Int(IFNAMSIZ) - 1)) }
+        request.ifr_ifru.ifru_flags = tun | noPacketInformation
+        let descriptor = Glibc.open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)
+        guard descriptor >= 0 else { return -1 }
+        if ioctl(descriptor, setInterface, &request) == 0 { return descriptor }
+        Glibc.close(descriptor)
+        return -1
     }
 
     /// The interface goes with it.
