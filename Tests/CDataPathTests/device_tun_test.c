@@ -17,14 +17,9 @@
 #include <unistd.h>
 
 #include "device_rig.h"
+#include "tcp_rig.h"
 
 static int outside = -1; // namespace of the UDP sockets
-
-static int this_namespace(void) { return open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC); }
-
-static int new_namespace(void) { return unshare(CLONE_NEWNET) == 0 ? this_namespace() : -1; }
-
-static void enter(int namespace) { CHECK(setns(namespace, CLONE_NEWNET) == 0); }
 
 static bool set_up(const char *name, bool up) {
     struct ifreq request = {0};
@@ -160,80 +155,12 @@ static socklen_t inner_address(struct sockaddr_storage *out, uint8_t family, uin
     return sizeof *six;
 }
 
-static void limit_waiting(int fd) {
-    struct timeval limit = {.tv_sec = 20};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-}
-
-typedef struct stream {
-    int fd;
-    size_t bytes;
-    bool done;
-} stream;
-
-enum { PIECE = 1 << 16 };
-
-static void *send_stream(void *argument) {
-    stream *s = argument;
-    static uint64_t piece[PIECE / 8];
-    test_random random = {77};
-    for (size_t sent = 0; sent < s->bytes; sent += PIECE) {
-        for (unsigned i = 0; i < PIECE / 8; i++) piece[i] = next_random(&random);
-        for (size_t at = 0; at < PIECE;) {
-            ssize_t got = send(s->fd, (uint8_t *)piece + at, PIECE - at, MSG_NOSIGNAL);
-            if (got <= 0) return NULL;
-            at += (size_t)got;
-        }
-    }
-    s->done = true;
-    shutdown(s->fd, SHUT_WR);
-    return NULL;
-}
-
 // TCP from one side to the other, every byte compared.
 static void transfer(const side *from, const side *to, uint8_t to_last, uint8_t family, size_t bytes) {
     struct sockaddr_storage address;
     static uint16_t port = 4000;
     socklen_t length = inner_address(&address, family, to_last, ++port);
-    enter(to->namespace);
-    int listener = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    limit_waiting(listener);
-    CHECK(bind(listener, (struct sockaddr *)&address, length) == 0 && listen(listener, 1) == 0);
-    enter(from->namespace);
-    int client = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    limit_waiting(client);
-    bool connected = connect(client, (struct sockaddr *)&address, length) == 0;
-    CHECK(connected);
-    enter(outside);
-    int server = connected ? accept(listener, NULL, NULL) : -1;
-    close(listener);
-    if (server < 0) {
-        CHECK(server >= 0);
-        close(client);
-        return;
-    }
-    limit_waiting(server);
-    stream s = {client, bytes, false};
-    pthread_t thread;
-    pthread_create(&thread, NULL, send_stream, &s);
-    static uint64_t expected[PIECE / 8], got[PIECE / 8];
-    test_random random = {77};
-    size_t received = 0, wrong = 0;
-    while (received < bytes) {
-        ssize_t count = recv(server, got, PIECE, MSG_WAITALL);
-        if (count != PIECE) break;
-        for (unsigned i = 0; i < PIECE / 8; i++) expected[i] = next_random(&random);
-        if (memcmp(expected, got, PIECE) != 0) wrong++;
-        received += PIECE;
-    }
-    CHECK_EQUAL(received, bytes);
-    CHECK_EQUAL(wrong, 0);
-    shutdown(server, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    CHECK(s.done);
-    close(server);
-    close(client);
+    transfer_between(outside, from->namespace, to->namespace, (struct sockaddr *)&address, length, bytes);
 }
 
 static void test_tcp(void) {
