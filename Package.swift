@@ -26,6 +26,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     ],
     targets: [
         // Each packet: C.
@@ -48,6 +49,7 @@ let package = Package(
         module("StandaloneWireGuard", ["WireGuard", "DataPath", "Netlink", "CLinux", logging]),
         module("SessionMapper", ["Addresses"]),
         module("Migration"),
+        module("Store", ["Migration", "Addresses", .product(name: "GRDB", package: "GRDB.swift")]),
         module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
         module("Hub", ["Addresses", "Authentication"]),
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
@@ -78,6 +80,7 @@ let package = Package(
         tests("NetlinkTests", ["Netlink", "Addresses"]),
         tests("WireGuardTests", ["WireGuard", "StandaloneWireGuard", "DataPath", "Netlink", "Addresses", "CLinux", logging]),
         tests("MigrationTests", ["Migration"]),
+        tests("StoreTests", ["Store", "Migration", "Addresses", .product(name: "GRDB", package: "GRDB.swift")]),
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [

@@ -37,6 +37,23 @@ public struct UserMigration: Sendable, Codable, Equatable {
         isHeld = false
     }
 
+    /// As it was kept.
+    public init(
+        phase: Phase, since: UnixTime, mover: Mover, legacyAt: UnixTime?, openLegacySessions: Int, nativeSince: UnixTime?, nativeAt: UnixTime?,
+        invitedAt: UnixTime?, isSetByHand: Bool, isHeld: Bool
+    ) {
+        self.phase = phase
+        self.since = since
+        self.mover = mover
+        self.legacyAt = legacyAt
+        self.openLegacySessions = openLegacySessions
+        self.nativeSince = nativeSince
+        self.nativeAt = nativeAt
+        self.invitedAt = invitedAt
+        self.isSetByHand = isSetByHand
+        self.isHeld = isHeld
+    }
+
     // MARK: What was seen
 
     /// A PPTP session of the user was admitted.

@@ -17,7 +17,8 @@ public struct Wave: Sendable, Codable, Equatable {
     public var policy: Policy
     /// Members in `legacy` are to be invited when it starts.
     public var invitesOnStart: Bool
-    private var resumesAs: State?
+    /// Of a paused wave: what it goes on as.
+    public private(set) var resumesAs: State?
 
     /// What the caller has to do.
     public enum Action: Sendable, Equatable {
@@ -39,6 +40,16 @@ public struct Wave: Sendable, Codable, Equatable {
         state = .planned
         self.policy = policy
         self.invitesOnStart = invitesOnStart
+    }
+
+    /// As it was kept.
+    public init(name: String, state: State, startsAt: UnixTime?, policy: Policy, invitesOnStart: Bool, resumesAs: State?) {
+        self.name = name
+        self.state = state
+        self.startsAt = startsAt
+        self.policy = policy
+        self.invitesOnStart = invitesOnStart
+        self.resumesAs = resumesAs
     }
 
     /// The policy that its members have now; nil: none.

@@ -1,0 +1,73 @@
+import Addresses
+import Foundation
+import GRDB
+import Migration
+
+extension SQLiteStore {
+    public func link(_ link: NewPeerLink, at now: UnixTime, by actor: Actor) async throws(StoreError) -> PeerLink {
+        try await write { [gateway] db in
+            guard link.publicKey.count == 32 else { throw StoreError.unfit("a public key has 32 bytes") }
+            let user = try Self.userRow(db, link.user, origin: .command, at: now)
+            do {
+                try db.run(
+                    "INSERT INTO links (user, public_key, tunnel, allowed_ips, holder, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+                    [
+                        user, Data(link.publicKey), link.tunnel, link.allowedIPs.map(\.description).joined(separator: ","), link.holder.rawValue, now,
+                    ])
+            } catch let error as DatabaseError where error.extendedResultCode == .SQLITE_CONSTRAINT_UNIQUE {
+                throw StoreError.keyTaken
+            }
+            let id = db.lastInsertedRowID
+            try Self.insert(NewEvent(at: now, actor: actor, kind: "link", user: link.user, text: "peer \(id) linked in tunnel \"\(link.tunnel)\""), db, gateway)
+            return PeerLink(
+                id: LinkID(id), user: link.user, publicKey: link.publicKey, tunnel: link.tunnel, allowedIPs: link.allowedIPs, holder: link.holder,
+                createdAt: now)
+        }
+    }
+
+    public func handOver(_ id: LinkID, at now: UnixTime, by actor: Actor) async throws(StoreError) {
+        try await change(id, set: "holder = 'user', handed_over_at = ?2", where: "holder = 'gateway' AND revoked_at IS NULL", "handed over", now, actor)
+    }
+
+    public func revoke(_ id: LinkID, at now: UnixTime, by actor: Actor) async throws(StoreError) {
+        try await change(id, set: "revoked_at = ?2", where: "revoked_at IS NULL", "revoked", now, actor)
+    }
+
+    private func change(
+        _ id: LinkID, set assignment: String, where condition: String, _ what: String, _ now: UnixTime, _ actor: Actor
+    ) async throws(StoreError) {
+        try await write { [gateway] db in
+            let user = try db.row("SELECT u.name FROM links l JOIN users u ON u.id = l.user WHERE l.id = ?", [id.value])
+            guard let user: String = user?["name"] else { throw StoreError.noSuch("peer \(id)") }
+            try db.run("UPDATE links SET \(assignment) WHERE id = ?1 AND \(condition)", [id.value, now])
+            guard db.changesCount == 1 else { throw StoreError.unfit("peer \(id) of user \"\(user)\" cannot be \(what): it was before") }
+            try Self.insert(NewEvent(at: now, actor: actor, kind: "link", user: user, text: "peer \(id) \(what)"), db, gateway)
+        }
+    }
+
+    public func links(of user: String?, after: LinkID?, limit: Int) async throws(StoreError) -> Page<PeerLink, LinkID> {
+        let limit = Self.bounded(limit)
+        return try await read { db in
+            var arguments: StatementArguments = [after?.value ?? 0]
+            if let user { arguments += [user] }
+            arguments += [limit]
+            let links = try db.rows(
+                """
+                SELECT l.*, u.name AS user_name FROM links l JOIN users u ON u.id = l.user
+                WHERE l.id > ? \(user == nil ? "" : "AND l.user = (SELECT id FROM users WHERE name = ?)") ORDER BY l.id LIMIT ?
+                """, arguments
+            ).map(PeerLink.init)
+            return Page(elements: links, next: links.count == limit ? links.last?.id : nil)
+        }
+    }
+}
+
+extension PeerLink {
+    fileprivate init(row: Row) {
+        let allowed: String = row["allowed_ips"]
+        self.init(
+            id: LinkID(row["id"]), user: row["user_name"], publicKey: [UInt8](row["public_key"] as Data), tunnel: row["tunnel"],
+            allowedIPs: allowed.split(separator: ",").compactMap { IPPrefix(String($0)) }, holder: Holder(rawValue: row["holder"]) ?? .user,
+            createdAt: row["created_at"], handedOverAt: row["handed_over_at"], revokedAt: row["revoked_at"])
+    }
+}

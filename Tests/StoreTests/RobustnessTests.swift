@@ -1,0 +1,153 @@
+import Addresses
+import Foundation
+import GRDB
+import Migration
+import Testing
+
+@testable import Store
+
+@Suite struct RobustnessTests {
+    @Test func aFileThatIsNoDatabaseIsRefusedAndLeftAlone() throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("no-database-\(UUID().uuidString)").path
+        let bytes = Data("This is a text that somebody keeps here, longer than a header of SQLite is.".utf8) + Data(count: 200)
+        try bytes.write(to: URL(fileURLWithPath: path))
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        #expect { try SQLiteStore(path: path, gateway: "gw1", now: 0) } throws: { error in
+            guard case .unusable = error as? StoreError else { return false }
+            return true
+        }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == bytes)
+    }
+
+    @Test func aNewerDatabaseIsRefused() throws {
+        let temporary = try TemporaryStore()
+        try temporary.store.pool.write { db in
+            try db.execute(sql: "INSERT INTO grdb_migrations (identifier) VALUES ('99 from the future')")
+        }
+        #expect(throws: StoreError.unusable("\(temporary.path) was written by a newer version")) { try temporary.reopen(now: 1) }
+    }
+
+    @Test func aFolderThatIsNotThereIsUnavailable() {
+        #expect { try SQLiteStore(path: "/nonexistent/folder/causeway.db", gateway: "gw1", now: 0) } throws: { error in
+            guard case .unavailable = error as? StoreError else { return false }
+            return true
+        }
+    }
+
+    @Test func aFullDiskChangesNothingAndIsOverWhenThereIsRoom() async throws {
+        let temporary = try TemporaryStore(), store = temporary.store
+        _ = try await store.openSession(opening("bob", 1, at: 1), rules)
+        let pages = try await store.read { try Int.fetchOne($0, sql: "PRAGMA page_count") ?? 0 }
+        try await store.pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA max_page_count = \(pages)") }
+        var stored = 1, failure: StoreError?
+        while failure == nil, stored < 5000 {
+            do throws(StoreError) {
+                _ = try await store.openSession(opening("user\(stored)", 100 + stored, at: 2), rules)
+                stored += 1
+            } catch { failure = error }
+        }
+        guard case .unavailable(let text) = failure else {
+            Issue.record("the disk never was full: \(String(describing: failure))")
+            return
+        }
+        #expect(text.contains("full"))
+        #expect(try await store.user("user\(stored)") == nil)
+        let open = try await store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM sessions WHERE closed_at IS NULL") }
+        #expect(open == stored)
+        try await store.pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA max_page_count = 1000000") }
+        _ = try await store.openSession(opening("user\(stored)", 100 + stored, at: 2), rules)
+    }
+
+    @Test func aLockOfSomebodyElseIsWaitedForAndThenUnavailable() async throws {
+        let temporary = try TemporaryStore()
+        let store = try SQLiteStore(path: temporary.path, gateway: "gw2", now: 0, patience: 0.2)
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        let other = try DatabaseQueue(path: temporary.path, configuration: configuration)
+        try await other.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
+        await #expect(throws: StoreError.unavailable("database is locked")) { try await store.openSession(opening("bob", 1, at: 1), rules) }
+        #expect(try await store.user("bob") == nil, "readers go on")
+        try await other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
+        _ = try await store.openSession(opening("bob", 1, at: 1), rules)
+        try store.close()
+    }
+
+    /// Whatever is asked in whatever order: no two live sessions hold one address, leases are unique, open counts are right.
+    @Test(arguments: [11, 12, 13] as [UInt64]) func randomUseKeepsTheRules(_ seed: UInt64) async throws {
+        let temporary = try TemporaryStore()
+        let stores = [temporary.store, try SQLiteStore(path: temporary.path, gateway: "gw2", now: 0)]
+        var dice = Dice(seed: seed), live: [(Int, SessionID, Int)] = [], now: UnixTime = 0, refusals = 0
+        for _ in 0..<1500 {
+            now += .random(in: 0...5000, using: &dice)
+            let which = Int.random(in: 0...1, using: &dice), store = stores[which]
+            let user = "u\(Int.random(in: 0..<12, using: &dice))", address = Int.random(in: 0..<10, using: &dice)
+            switch Int.random(in: 0..<6, using: &dice) {
+            case 0, 1:
+                let kind: AccessKind = Bool.random(using: &dice) ? .pptp : .native
+                do throws(StoreError) {
+                    let opened = try await store.openSession(opening(user, address, at: now, kind: kind, isOnly: Bool.random(using: &dice)), rules)
+                    #expect(!live.contains { $0.2 == address })
+                    live.append((which, opened.id, address))
+                } catch {
+                    refusals += 1
+                    switch error {
+                    case .addressTaken: #expect(live.contains { $0.2 == address })
+                    case .alreadyConnected: break
+                    default: Issue.record("\(error)")
+                    }
+                }
+            case 2, 3:
+                guard let index = live.indices.randomElement(using: &dice) else { break }
+                let ended = live.remove(at: index)
+                _ = try await stores[ended.0].closeSessions([SessionClosing(id: ended.1, at: now, cause: "x", traffic: Traffic(bytesIn: 1))], rules)
+            case 4: if try await store.user(user) != nil { _ = try await store.nativeSeen([user], by: "gw", at: now, rules) }
+            default: _ = try await store.settle(at: now, rules)
+            }
+        }
+        #expect(refusals > 50)
+        let (open, leases, broken) = try await temporary.store.read { db in
+            (
+                try Int.fetchOne(db, sql: "SELECT count(*) FROM sessions WHERE closed_at IS NULL"),
+                try Int.fetchOne(db, sql: "SELECT count(*) - count(DISTINCT address) FROM leases"),
+                try String.fetchAll(db, sql: "PRAGMA integrity_check") + String.fetchAll(db, sql: "SELECT \"table\" FROM pragma_foreign_key_check")
+            )
+        }
+        #expect(open == live.count && leases == 0 && broken == ["ok"])
+        try stores[1].close()
+    }
+}
+
+@Suite struct QueryPlanTests {
+    /// Every listing finds its rows by an index and in the order that it gives them: no table is read whole and nothing is sorted.
+    @Test func listingsUseAnIndex() async throws {
+        let temporary = try TemporaryStore(), store = temporary.store
+        var queries: [(String, StatementArguments)] = []
+        for phase in [nil, Phase.dual] {
+            for wave in [nil, "w"] {
+                for after in [nil, "m"] {
+                    for prefix in [nil, "b"] {
+                        var (query, arguments) = SQLiteStore.usersQuery(UserFilter(phase: phase, wave: wave, prefix: prefix), after: after)
+                        arguments += [100]
+                        queries.append((query, arguments))
+                    }
+                }
+            }
+        }
+        for user in [nil, "bob"] {
+            for open in [false, true] {
+                var (query, arguments) = SQLiteStore.sessionsQuery(SessionFilter(user: user, openOnly: open), before: SessionID(9))
+                arguments += [100]
+                queries.append((query, arguments))
+            }
+        }
+        for (query, arguments) in queries {
+            let plan = try await store.read { db in
+                try Row.fetchAll(db, sql: "EXPLAIN QUERY PLAN " + query, arguments: arguments).map { $0["detail"] as String }
+            }
+            let outer = plan.filter { !$0.contains("SCALAR SUBQUERY") }
+            // A walk along an index is in the right order and ends at the limit; a scan without one is not.
+            #expect(outer.allSatisfy { !$0.hasPrefix("SCAN") || $0.contains("USING INDEX") }, "\(query)\n\(plan)")
+            #expect(!plan.contains { $0.contains("TEMP B-TREE") }, "\(query)\n\(plan)")
+        }
+    }
+}
