@@ -27,7 +27,8 @@ void cw_engine_config_defaults(cw_engine_config *config) {
         .icmp_rate = 100,
     };
     cw_wg_config_defaults(&config->wireguard_config);
-    for (int i = 0; i < CW_MAX_WORKERS; i++) config->gre_fd[i] = config->tun_fd[i] = -1;
+    for (int i = 0; i < CW_MAX_WORKERS; i++) config->gre_fd[i] = config->tap_fd[i] = config->tun_fd[i] = -1;
+    config->tap_rule_fd = -1;
 }
 
 // Rings between workers hold a few batches; with many workers each pair talks less, so its ring is shorter.
@@ -160,8 +161,15 @@ cw_status cw_engine_start(cw_engine *engine) {
     return CW_OK;
 }
 
+// Before the rings are left alone: what arrives from here on is the stack's again.
+static void end_rule(cw_engine *engine) {
+    if (engine->config.tap_rule_fd >= 0) close(engine->config.tap_rule_fd);
+    engine->config.tap_rule_fd = -1;
+}
+
 void cw_engine_stop(cw_engine *engine) {
     if (!engine->running) return;
+    end_rule(engine);
     join_workers(engine, engine->config.worker_count);
     if (engine->wireguard != NULL) cw_wg_stop(engine->wireguard);
     engine->running = false;
@@ -170,10 +178,12 @@ void cw_engine_stop(cw_engine *engine) {
 void cw_engine_destroy(cw_engine *engine) {
     if (engine == NULL) return;
     cw_engine_stop(engine);
-    int32_t fds[2 * CW_MAX_WORKERS];
+    end_rule(engine);
+    int32_t fds[3 * CW_MAX_WORKERS];
     uint32_t count = 0;
     for (uint32_t i = 0; i < engine->config.worker_count; i++) {
         fds[count++] = engine->config.gre_fd[i];
+        fds[count++] = engine->config.tap_fd[i];
         fds[count++] = engine->config.tun_fd[i];
     }
     free_engine(engine);

@@ -58,9 +58,23 @@ static bool are_local_addresses_valid(const cw_local_addresses *local) {
     return true;
 }
 
+static bool are_prefixes4(const cw_prefix *prefixes, uint32_t count) {
+    if (count > 0 && prefixes == NULL) return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (prefixes[i].address.family != 4 || prefixes[i].length > 32) return false;
+    return true;
+}
+
+static bool are_sources_valid(const cw_sources *sources) {
+    if (sources->allowed_count > CW_MAX_SOURCE_PREFIXES || sources->blocked_count > CW_MAX_SOURCE_PREFIXES - sources->allowed_count)
+        return false;
+    return are_prefixes4(sources->allowed, sources->allowed_count) && are_prefixes4(sources->blocked, sources->blocked_count);
+}
+
 bool cw_command_valid(const cw_command *command) {
     switch (command->type) {
     case CW_TUNNEL: return command->tunnel.index < CW_TUNNELS && command->tunnel.mtu >= CW_MINIMUM_MTU;
+    case CW_SOURCES: return are_sources_valid(&command->sources);
     case CW_LOCAL_ADDRESSES: return are_local_addresses_valid(&command->local_addresses);
     default: break;
     }

@@ -155,6 +155,26 @@ static cw_status submit_local_addresses(cw_engine *engine, const cw_local_addres
     return CW_OK;
 }
 
+static cw_status submit_sources(cw_engine *engine, const cw_sources *sources) {
+    cw_source_range *copies[CW_MAX_WORKERS] = {0};
+    uint32_t count = 0;
+    bool all = sources->allowed_count == 0 && sources->blocked_count == 0;
+    for (uint32_t i = 0; !all && i < engine->config.worker_count; i++) {
+        copies[i] = calloc(cw_sources_capacity(sources->allowed_count, sources->blocked_count), sizeof *copies[i]);
+        if (copies[i] == NULL) {
+            while (i > 0) free(copies[--i]);
+            return CW_NO_MEMORY;
+        }
+        count = cw_sources_build(sources->allowed, sources->allowed_count, sources->blocked, sources->blocked_count, copies[i]);
+    }
+    for (uint32_t i = 0; i < engine->config.worker_count; i++) {
+        cw_work *work = reserve(&engine->workers[i], CW_SOURCES);
+        work->block = copies[i];
+        work->length = count * (uint32_t)sizeof(cw_source_range);
+    }
+    return CW_OK;
+}
+
 // What has no meaning without GRE and PPP.
 static bool fits_native(const cw_command *command) {
     switch (command->type) {
@@ -212,6 +232,7 @@ static cw_status submit_one(cw_engine *engine, const cw_command *command) {
     case CW_TUNNEL:
         for (uint32_t i = 0; i < engine->config.worker_count; i++) reserve(&engine->workers[i], CW_TUNNEL)->tunnel = command->tunnel;
         return CW_OK;
+    case CW_SOURCES: return submit_sources(engine, &command->sources);
     case CW_LOCAL_ADDRESSES: return submit_local_addresses(engine, &command->local_addresses);
     default: submit_to_session(engine, command); return CW_OK;
     }

@@ -30,6 +30,8 @@ static bool watch(cw_worker *worker, int fd) {
     return fd < 0 || epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &interest) == 0;
 }
 
+static bool watch_tap(cw_worker *worker, int fd) { return fd < 0 || (cw_tap_map(&worker->tap, fd) && watch(worker, fd)); }
+
 // Buffers for what moves in a step, and for what the sessions' reorder queues may hold at one time.
 static uint32_t buffers_needed(const cw_engine_config *config, uint32_t slots) {
     uint64_t held = (uint64_t)slots * config->reorder_packets / 4;
@@ -44,7 +46,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     worker->engine = engine;
     worker->config = config;
     worker->index = index;
-    worker->gre_fd = worker->tun.fd = -1; // not ours before create has succeeded
+    worker->gre_fd = worker->tap.fd = worker->tun.fd = -1; // not ours before create has succeeded
     worker->slots = cw_table_slots(config->session_capacity, config->worker_count);
     worker->link_offset = (sizeof(cw_session) + 63) / 64 * 64;
     // Whole pages, so that a closed session's memory goes back to the system.
@@ -70,7 +72,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     bool memory = worker->memory != NULL && worker->shown_sessions != NULL && worker->by_call != NULL && worker->buffers != NULL &&
                   worker->segment != NULL && worker->delivered != NULL && tun && routes && timers && commands && events;
     return memory && worker->epoll_fd >= 0 && worker->wake_fd >= 0 && watch(worker, worker->wake_fd) &&
-           watch(worker, config->gre_fd[index]) && watch(worker, config->tun_fd[index]);
+           watch(worker, config->gre_fd[index]) && watch_tap(worker, config->tap_fd[index]) && watch(worker, config->tun_fd[index]);
 }
 
 void cw_worker_destroy(cw_worker *worker) {
@@ -96,6 +98,8 @@ void cw_worker_destroy(cw_worker *worker) {
     cw_tun_destroy(&worker->tun);
     free(worker->delivered);
     free(worker->local_addresses);
+    free(worker->sources);
+    cw_tap_unmap(&worker->tap);
     if (worker->epoll_fd >= 0) close(worker->epoll_fd);
     if (worker->wake_fd >= 0) close(worker->wake_fd);
 }
@@ -178,11 +182,12 @@ void *cw_worker_main(void *argument) {
     bool more = true;
     while (!atomic_load_explicit(&worker->engine->stopping, memory_order_acquire)) {
         struct epoll_event ready[ready_per_round];
-        bool gre_ready = false, tun_ready = false;
+        bool gre_ready = false, tap_ready = false, tun_ready = false;
         int count = wait_for_work(worker, more, ready, ready_per_round);
         for (int i = 0; i < count; i++) {
             if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) continue;
             if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
+            else if (ready[i].data.fd == worker->tap.fd) tap_ready = true;
             else if (ready[i].data.fd == worker->tun.fd) tun_ready = true;
             else if (ready[i].data.fd == worker->wake_fd) {
                 uint64_t ignored;
@@ -200,6 +205,7 @@ void *cw_worker_main(void *argument) {
         cw_worker_enter(worker);
         more = cw_worker_commands(worker, now, commands_per_round);
         cw_worker_flush(worker, now);
+        if (tap_ready) cw_worker_receive_tapped(worker, now);
         if (gre_ready && worker->gre_fd >= 0) cw_worker_receive(worker, now);
         cw_worker_leave(worker);
         for (int i = 0; i < count; i++)

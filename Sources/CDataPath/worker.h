@@ -22,9 +22,11 @@
 
 #include "icmp.h"
 #include "ip.h"
+#include "io.h"
 #include "link.h"
 #include "prefix_trie.h"
 #include "ring.h"
+#include "sources.h"
 #include "table.h"
 #include "timer_heap.h"
 #include "token_bucket.h"
@@ -84,7 +86,7 @@ typedef struct cw_work {
             uint16_t protocol;
             uint8_t payload[CW_MAX_CONTROL_FRAME];
         } inject;
-        void *block; // LOCAL_ADDRESSES (sorted), IMPORT: from malloc, the worker frees it
+        void *block; // LOCAL_ADDRESSES (sorted), SOURCES (ranges), IMPORT: from malloc, the worker frees it
     };
 } cw_work;
 
@@ -184,6 +186,7 @@ typedef struct cw_worker {
     pthread_t thread;
     cw_wg *wireguard; // NULL: none
     int epoll_fd, wake_fd, gre_fd; // -1: none, or failed for good
+    cw_tap tap;                            // of GRE; its descriptor as above
     int failed_errno;                      // to be reported; 0: nothing
     _Atomic uint32_t sleeping;             // producers of its rings write wake_fd only then
     _Atomic uint32_t event_blocked;        // it waits for room in `events`; the consumer wakes it
@@ -211,6 +214,8 @@ typedef struct cw_worker {
     } tunnels[CW_TUNNELS];
     cw_address *local_addresses; // sorted
     uint32_t local_count;
+    cw_source_range *sources; // of GRE; NULL: every one
+    uint32_t source_count;
     cw_bucket icmp_bucket;
     uint32_t access[CW_MAX_ACCESS_IDENTITIES], access_count; // identities with native sessions
 
@@ -301,6 +306,7 @@ void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out);
 
 // worker_receive.c
 void cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket
+void cw_worker_receive_tapped(cw_worker *worker, uint64_t now); // one batch from the ring
 void cw_worker_expire(cw_worker *worker, uint64_t now);  // sessions whose deadline has come
 void cw_worker_receive_native(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now); // takes the buffer
 // An inner packet of ours, about one that came from another user or from the uplink (0: the TUN), back to where that came from.

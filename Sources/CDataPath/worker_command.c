@@ -179,8 +179,15 @@ static void set_local_addresses(cw_worker *worker, cw_work *work) {
     work->block = NULL;
 }
 
+static void set_sources(cw_worker *worker, cw_work *work) {
+    free(worker->sources);
+    worker->sources = work->block;
+    worker->source_count = work->length / (uint32_t)sizeof(cw_source_range);
+    work->block = NULL;
+}
+
 void cw_worker_discard_command(cw_work *work) {
-    if (work->type == CW_IMPORT || work->type == CW_LOCAL_ADDRESSES) {
+    if (work->type == CW_IMPORT || work->type == CW_LOCAL_ADDRESSES || work->type == CW_SOURCES) {
         if (work->block != NULL) explicit_bzero(work->block, work->length);
         free(work->block);
         work->block = NULL;
@@ -201,6 +208,7 @@ static void apply(cw_worker *worker, cw_work *work, uint64_t now) {
         worker->tunnels[work->tunnel.index].up = work->tunnel.up;
         return;
     case CW_LOCAL_ADDRESSES: set_local_addresses(worker, work); return;
+    case CW_SOURCES: set_sources(worker, work); return;
     case CW_WORK_ACCESS: cw_worker_set_access(worker, work->access.identity, work->access.opened); return;
     case CW_WORK_ROUTES: change_routes(worker, work); return;
     case CW_WORK_REFUSE: refuse(worker, work->session, work->refuse.command, work->refuse.reason); return;

@@ -1,6 +1,7 @@
 // From the user: GRE packets of one batch, grouped by session, through the link; then, as what comes from native users, through the IP
 // checks into the TUN or the WireGuard engine.
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
@@ -280,6 +281,10 @@ static void accept_packet(cw_worker *worker, cw_buffer *buffer) {
         cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
         return;
     }
+    if (worker->sources != NULL && !cw_sources_permit(worker->sources, worker->source_count, ntohl(source))) {
+        cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_BLOCKED);
+        return;
+    }
     cw_session *session = find_call(worker, call_id, destination);
     if (session == NULL) {
         cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_UNKNOWN_CALL);
@@ -317,16 +322,43 @@ static bool dead_socket(int error) {
     return error == EBADF || error == EBADFD || error == ENOTSOCK || error == ENOTCONN || error == EINVAL || error == ENETDOWN;
 }
 
-void cw_worker_receive(cw_worker *worker, uint64_t now) {
+static uint32_t take_buffers(cw_worker *worker) {
     uint32_t limit = worker->config->batch_size, count = 0;
-    while (count < limit) {
-        cw_buffer *buffer = cw_pool_take(&worker->pool);
-        if (buffer == NULL) break;
-        buffer->offset = CW_HEADROOM;
-        worker->batch[count] = buffer;
-        worker->vectors[count] = (struct iovec){cw_buffer_data(buffer), CW_BUFFER_DATA};
-        worker->messages[count].msg_hdr = (struct msghdr){.msg_iov = &worker->vectors[count], .msg_iovlen = 1};
-        count++;
+    while (count < limit && (worker->batch[count] = cw_pool_take(&worker->pool)) != NULL) count++;
+    return count;
+}
+
+static void give_back(cw_worker *worker, uint32_t from, uint32_t to) {
+    for (uint32_t i = from; i < to; i++) cw_pool_give(&worker->pool, worker->batch[i]);
+}
+
+static void receive_groups(cw_worker *worker, uint64_t now) {
+    while (worker->receiving != NULL) {
+        cw_session *session = worker->receiving;
+        worker->receiving = session->next_receiving;
+        receive_group(worker, session, now);
+    }
+    cw_worker_flush(worker, now);
+}
+
+void cw_worker_receive_tapped(cw_worker *worker, uint64_t now) {
+    uint32_t count = take_buffers(worker);
+    cw_tapped found = count > 0 ? cw_tap_receive(&worker->tap, worker->batch, count) : cw_tap_discard(&worker->tap);
+    worker->live.drops[CW_DROP_GRE_MALFORMED] += found.malformed;
+    worker->live.drops[CW_DROP_OVERFLOW] += found.lost;
+    give_back(worker, found.count, count);
+    for (uint32_t i = 0; i < found.count; i++) {
+        worker->batch[i]->arrived = now;
+        accept_packet(worker, worker->batch[i]);
+    }
+    receive_groups(worker, now);
+}
+
+void cw_worker_receive(cw_worker *worker, uint64_t now) {
+    uint32_t count = take_buffers(worker);
+    for (uint32_t i = 0; i < count; i++) {
+        worker->vectors[i] = (struct iovec){cw_buffer_data(worker->batch[i]), CW_BUFFER_DATA};
+        worker->messages[i].msg_hdr = (struct msghdr){.msg_iov = &worker->vectors[i], .msg_iovlen = 1};
     }
     if (count == 0) { // every buffer waits in a reorder queue: what arrives now is lost, but must not keep us awake
         uint8_t byte;
@@ -338,7 +370,7 @@ void cw_worker_receive(cw_worker *worker, uint64_t now) {
         if (dead_socket(errno)) cw_worker_fail(worker, &worker->gre_fd, errno);
         got = 0;
     }
-    for (uint32_t i = (uint32_t)got; i < count; i++) cw_pool_give(&worker->pool, worker->batch[i]);
+    give_back(worker, (uint32_t)got, count);
     for (int i = 0; i < got; i++) {
         cw_buffer *buffer = worker->batch[i];
         buffer->length = (uint16_t)worker->messages[i].msg_len;
@@ -346,12 +378,7 @@ void cw_worker_receive(cw_worker *worker, uint64_t now) {
         if ((worker->messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
         else accept_packet(worker, buffer);
     }
-    while (worker->receiving != NULL) {
-        cw_session *session = worker->receiving;
-        worker->receiving = session->next_receiving;
-        receive_group(worker, session, now);
-    }
-    cw_worker_flush(worker, now);
+    receive_groups(worker, now);
 }
 
 void cw_worker_expire(cw_worker *worker, uint64_t now) {

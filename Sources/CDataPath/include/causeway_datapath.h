@@ -37,6 +37,7 @@ enum {
     CW_SESSION_STATE_SIZE = 4096, // an exported session fits; flat, versioned, no pointers
     CW_MPPE_KEY_SIZE = 16,
     CW_WG_KEY_SIZE = 32,
+    CW_MAX_SOURCE_PREFIXES = 1024, // allowed and blocked outer sources together
     CW_MAX_ACCESS_IDENTITIES = 16, // WireGuard identities with native sessions
 };
 
@@ -111,6 +112,8 @@ typedef struct cw_engine_config {
     cw_wg_config wireguard_config;
     // Non-blocking; the engine owns them from create on. -1: none, and what should leave that way is dropped and counted.
     int32_t gre_fd[CW_MAX_WORKERS]; // raw GRE socket of each worker
+    int32_t tap_fd[CW_MAX_WORKERS]; // ring of each worker
+    int32_t tap_rule_fd;            // and their ingress rule, which ends with cw_engine_stop
     int32_t tun_fd[CW_MAX_WORKERS]; // TUN queue of each worker (IFF_VNET_HDR, IFF_NO_PI)
 } cw_engine_config;
 
@@ -121,6 +124,30 @@ void cw_engine_config_defaults(cw_engine_config *config);
 // Opens the raw GRE socket for one worker: non-blocking, with a socket filter that lets in only enhanced GRE
 // (version 1, protocol 0x880B) whose call ID modulo worker_count is `worker`. Needs CAP_NET_RAW. family is 4 or 6.
 cw_status cw_open_gre(uint8_t family, uint32_t worker, uint32_t worker_count, int32_t *fd);
+
+// GRE past the kernel's stack: rings that take what the rule then drops at the interface (Sources/CDataPath/io.h). The raw sockets have to
+// be open as well, for everything that is not taken.
+enum { CW_MAX_TAP_ADDRESSES = 32, CW_TAP_TABLE_SIZE = 64 };
+
+typedef struct cw_tap_address {
+    uint32_t interface; // index
+    cw_address address; // IPv4, of that interface
+} cw_tap_address;
+
+typedef struct cw_tap_config {
+    uint32_t address_count; // 1...CW_MAX_TAP_ADDRESSES
+    cw_tap_address addresses[CW_MAX_TAP_ADDRESSES];
+    char table[CW_TAP_TABLE_SIZE]; // name of our nftables table, unique on this host
+} cw_tap_config;
+
+bool cw_tap_possible(uint32_t interface); // whether it is an Ethernet interface of this host
+// One ring for each worker, or CW_SYSTEM and none. Needs CAP_NET_RAW.
+cw_status cw_open_gre_taps(const cw_tap_config *config, uint32_t worker_count, int32_t *fds);
+// The ingress rule, which lives as long as the descriptor: the kernel removes it when the process ends, whatever ends it. To be opened after
+// the rings and closed before them. Needs CAP_NET_ADMIN and a kernel from 5.12 on; CW_SYSTEM with EPERM also when another process
+// has the table.
+cw_status cw_open_gre_rule(const cw_tap_config *config, int32_t *fd);
+
 // Opens (creates) one queue of the multi-queue TUN `name`. Needs CAP_NET_ADMIN. `name` is read, not written.
 cw_status cw_open_tun(const char *name, int32_t *fd);
 
@@ -152,6 +179,7 @@ typedef enum CW_CLOSED_ENUM cw_command_type {
     CW_IMPORT = 9,           // re-create an exported session
     CW_TUNNEL = 10,          // state of a tunnel; goes to all workers
     CW_LOCAL_ADDRESSES = 11, // replaces the set of the host's own addresses; goes to all workers
+    CW_SOURCES = 13,         // replaces what outer addresses GRE is taken from; goes to all workers
     CW_OPEN_NATIVE = 12,     // a session whose user comes over WireGuard: no GRE, no PPP
 } cw_command_type;
 
@@ -242,6 +270,12 @@ typedef struct cw_local_addresses {
     const cw_address *addresses; // copied by submit
 } cw_local_addresses;
 
+// From the prefixes in `allowed` (none: from everywhere) except those in `blocked`. IPv4, in any order, CW_MAX_SOURCE_PREFIXES in all.
+typedef struct cw_sources {
+    uint32_t allowed_count, blocked_count;
+    const cw_prefix *allowed, *blocked; // copied by submit
+} cw_sources;
+
 typedef struct cw_import {
     // What takes the place of the exported session's cw_bind.identity: handles mean something in one engine only. CW_INVALID when one is
     // 0 and the other is not, so that a session never changes from WireGuard to the TUN unnoticed.
@@ -253,7 +287,7 @@ typedef struct cw_import {
 typedef struct cw_command {
     cw_command_type type;
     uint32_t reserved;
-    uint64_t session; // the caller's handle, non-zero, unique among open sessions; unused by TUNNEL and LOCAL_ADDRESSES
+    uint64_t session; // the caller's handle, non-zero, unique among open sessions; unused by TUNNEL, LOCAL_ADDRESSES and SOURCES
     union {
         cw_session_config open;
         cw_native_config open_native;
@@ -263,6 +297,7 @@ typedef struct cw_command {
         cw_inject inject;
         cw_tunnel tunnel;
         cw_local_addresses local_addresses;
+        cw_sources sources;
         cw_import import_state;
     };
 } cw_command;
@@ -318,6 +353,7 @@ typedef enum CW_CLOSED_ENUM cw_drop {
     CW_DROP_NO_PEER,             // no WireGuard peer has this inner destination, or its endpoint is not known
     CW_DROP_WRONG_UPLINK,        // for a session, but not from the identity or TUN that it is bound to
     CW_DROP_WRONG_PEER,          // for an access identity: its inner source is not a native session of the peer that sent it
+    CW_DROP_GRE_BLOCKED,         // from an outer address that GRE is not taken from
     CW_DROP_COUNT,
 } cw_drop;
 
