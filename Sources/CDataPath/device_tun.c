@@ -98,7 +98,7 @@ static void send_packet(outward *out, cw_buffer *buffer) {
         return;
     }
     // As the kernel module: the host cannot be reached, for want of a peer or of its address.
-    cw_wg_count(wg, worker->index, peer == NULL ? CW_WG_DROP_NO_PEER : CW_WG_DROP_NO_ENDPOINT);
+    cw_wg_count_unroutable(wg, worker->index, peer);
     answer(out, packet, buffer->length, CW_ICMP_HOST_UNREACHABLE);
     cw_pool_give(&worker->pool, buffer);
 }

@@ -16,7 +16,7 @@ cw_wg_peer *cw_worker_find_peer(cw_worker *worker, uint32_t identity, uint8_t fa
     }
     cw_wg_peer *peer = cw_wg_route(found, family, destination);
     if (peer != NULL && cw_wg_has_endpoint(peer)) return peer;
-    cw_wg_count(worker->wireguard, worker->index, peer == NULL ? CW_WG_DROP_NO_PEER : CW_WG_DROP_NO_ENDPOINT);
+    cw_wg_count_unroutable(worker->wireguard, worker->index, peer);
     *cause = CW_DROP_NO_PEER;
     return NULL;
 }

@@ -256,7 +256,7 @@ static void test_not_sent(void) {
     CHECK_EQUAL(drops_of(one, CW_WG_DROP_SEND), 1);
     CHECK_EQUAL(atomic_load(&one->peers[0]->sent_bytes), 0);
     CHECK_EQUAL(counters_of(one).packets_out, 0);
-    cw_wg_count(one->wg, 0, CW_WG_DROP_NO_PEER);
+    cw_wg_count_unroutable(one->wg, 0, NULL);
     CHECK_EQUAL(drops_of(one, CW_WG_DROP_NO_PEER), 1);
     // An identity that is down, or never was, is not found.
     CHECK(cw_wg_find(one->wg, one->identity) != NULL);

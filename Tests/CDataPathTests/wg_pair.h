@@ -205,7 +205,7 @@ static inline void rig_send_as(rig *r, uint32_t from, uint32_t identity, const u
     cw_wg_identity *found = cw_wg_find(engine->wg, identity);
     cw_wg_peer *peer = found == NULL ? NULL : cw_wg_route(found, 4, destination);
     if (peer == NULL) {
-        cw_wg_count(engine->wg, 0, CW_WG_DROP_NO_PEER);
+        cw_wg_count_unroutable(engine->wg, 0, NULL);
     } else {
         cw_buffer *buffer = cw_pool_take(&engine->pool);
         uint8_t *data = cw_buffer_data(buffer);

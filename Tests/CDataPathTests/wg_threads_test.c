@@ -118,7 +118,7 @@ static void *administer(void *argument) {
         memcpy(change.public_key, stranger, 32);
         (void)cw_wg_set_peers(engine->wg, engine->identity, &change, 1, &done);
         cw_wg_peer_info infos[4];
-        (void)cw_wg_peers_read(engine->wg, engine->identity, 0, infos, 4);
+        (void)cw_wg_peers_read(engine->wg, engine->identity, &(cw_wg_cursor){0}, infos, 4);
         cw_wg_counters counters;
         cw_wg_counters_read(engine->wg, &counters);
         cw_prefix out[4];

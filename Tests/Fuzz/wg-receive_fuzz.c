@@ -77,7 +77,7 @@ typedef struct view {
 static void look(uint32_t engine, view *v) {
     const cw_wg_peer *peer = rig_peer_of(&s.r, engine, 1 - engine);
     memset(v, 0, sizeof *v);
-    require(cw_wg_peers_read(s.r.engines[engine].wg, s.r.engines[engine].identity, 0, &v->info, 1) == 1);
+    require(cw_wg_peers_read(s.r.engines[engine].wg, s.r.engines[engine].identity, &(cw_wg_cursor){0}, &v->info, 1) == 1);
     cw_wg_keypair *const pairs[3] = {peer->previous, peer->current, peer->next_pair};
     memcpy(v->pairs, pairs, sizeof pairs);
     for (int i = 0; i < 3; i++)

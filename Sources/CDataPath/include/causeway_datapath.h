@@ -486,10 +486,43 @@ typedef struct cw_wg_identity_info {
 } cw_wg_identity_info;
 
 cw_status cw_wg_identity_read(cw_wg *wg, uint32_t identity, cw_wg_identity_info *info);
-// Peers from number `first` on, in the order of their making; returns how many were written.
-size_t cw_wg_peers_read(cw_wg *wg, uint32_t identity, size_t first, cw_wg_peer_info *out, size_t capacity);
+
+// Where a reading of many peers stands; all zero: at the beginning. A peer that is there from beginning to end is read once.
+typedef struct cw_wg_cursor {
+    uint64_t peer;
+    uint32_t slot, identity;
+} cw_wg_cursor;
+
+// The next peers, in the order of their making. Returns how many were written: fewer than `capacity` only at the end.
+size_t cw_wg_peers_read(cw_wg *wg, uint32_t identity, cw_wg_cursor *cursor, cw_wg_peer_info *out, size_t capacity);
 cw_status cw_wg_peer_read(cw_wg *wg, uint32_t identity, const uint8_t public_key[CW_WG_KEY_SIZE], cw_wg_peer_info *info);
 size_t cw_wg_allowed_ips_read(cw_wg *wg, uint32_t identity, const uint8_t public_key[CW_WG_KEY_SIZE], cw_prefix *out, size_t capacity);
+
+// What is to be watched of a peer, without keys and prefixes. Times are nanoseconds of CLOCK_MONOTONIC; 0: never.
+typedef struct cw_wg_activity {
+    uint32_t identity;
+    uint32_t given_up; // handshakes that nobody answered, in a row; 0 once one was completed
+    uint8_t public_key[CW_WG_KEY_SIZE];
+    cw_wg_endpoint endpoint;
+    uint16_t keepalive_seconds;
+    uint16_t reserved[3];
+    uint64_t handshake_unix_nanoseconds; // this and the next three as in cw_wg_peer_info
+    uint64_t initiations_sent;
+    uint64_t received_bytes, sent_bytes;
+    uint64_t received_at;        // last message of any kind that was proven to come from the peer: handshake, keepalive, data
+    uint64_t data_received_at;   // last that was data
+    uint64_t unanswered_packets; // inner packets that were sent since `received_at`, or since cw_wg_set_peers changed the endpoint
+    // Inner packets that did not get through, all ever. The first is an upper bound: sent, but nothing came back before the peer was taken
+    // for dead (15 s after the first of them; counting goes on until it is heard again) or before its endpoint was changed.
+    uint64_t lost_unanswered;
+    uint64_t lost_staged;      // too many waited for a handshake, or it failed
+    uint64_t lost_no_endpoint; // the peer's address was not known
+    uint64_t lost_refused;     // by the socket
+} cw_wg_activity;
+
+// As cw_wg_peers_read. All identities are read in an order of ours, each one's peers in the order of their making.
+enum { CW_WG_ALL_IDENTITIES = 0 };
+size_t cw_wg_activity_read(cw_wg *wg, uint32_t identity, cw_wg_cursor *cursor, cw_wg_activity *out, size_t capacity);
 
 typedef enum CW_CLOSED_ENUM cw_wg_drop {
     CW_WG_DROP_MALFORMED = 0,   // type or length

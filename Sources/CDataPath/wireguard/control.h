@@ -15,6 +15,13 @@ static inline void cw_wg_drop_here(cw_wg *wg, cw_wg_drop drop, uint64_t count) {
     cw_wg_tally_add(wg, cw_wg_control_tally(wg), CW_WG_TALLY_DROP(drop), count);
 }
 
+// What is staged for the peer is lost.
+static inline void cw_wg_drop_staged(cw_wg *wg, cw_wg_peer *peer) {
+    uint32_t count = cw_wg_stage_drop(wg, peer);
+    cw_wg_drop_here(wg, CW_WG_DROP_STAGED, count);
+    cw_wg_lose(&peer->lost_staged, count);
+}
+
 // ---- peer.c ---------------------------------------------------------------------------------------------------------
 cw_wg_identity *cw_wg_identity_find(cw_wg *wg, uint32_t handle); // NULL: no such identity
 cw_wg_peer *cw_wg_peer_find(cw_wg *wg, const cw_wg_identity *identity, const uint8_t public_key[CW_WG_KEY]);

@@ -39,7 +39,10 @@ static void stamp_received(const step *step, cw_wg_peer *peer, uint32_t data) {
         atomic_store_explicit(&peer->unanswered_since, 0, memory_order_relaxed);
     if (atomic_load_explicit(&peer->last_traversal, memory_order_relaxed) != step->now)
         atomic_store_explicit(&peer->last_traversal, step->now, memory_order_relaxed);
+    cw_wg_answered(peer, step->now);
     if (data == 0) return;
+    if (atomic_load_explicit(&peer->data_received_at, memory_order_relaxed) != step->now)
+        atomic_store_explicit(&peer->data_received_at, step->now, memory_order_relaxed);
     bool waits = atomic_load_explicit(&peer->unreplied_since, memory_order_relaxed) != 0;
     if ((waits || data > 1) && !atomic_load_explicit(&peer->more_unreplied, memory_order_relaxed))
         atomic_store_explicit(&peer->more_unreplied, true, memory_order_relaxed);

@@ -81,6 +81,7 @@ static size_t prepare(cw_wg *wg, cw_wg_lane *lane, size_t first, const cw_wg_que
     cw_wg_peer *peer = queue->peer;
     if (peer->endpoint.to.any.sa_family == AF_UNSPEC) {
         cw_wg_tally_add(wg, lane->index, CW_WG_TALLY_DROP(CW_WG_DROP_NO_ENDPOINT), count);
+        cw_wg_lose(&peer->lost_no_endpoint, count);
         return 0;
     }
     cw_wg_keypair *pair = peer->current;
@@ -88,6 +89,7 @@ static size_t prepare(cw_wg *wg, cw_wg_lane *lane, size_t first, const cw_wg_que
         uint32_t lost = 0;
         for (size_t i = 0; i < count; i++) lost += cw_wg_stage_add(wg, peer, queue[i].buffer);
         if (lost > 0) cw_wg_tally_add(wg, lane->index, CW_WG_TALLY_DROP(CW_WG_DROP_STAGED), lost);
+        cw_wg_lose(&peer->lost_staged, lost);
         cw_wg_wish(wg, peer, CW_WG_WANT_HANDSHAKE);
         return 0;
     }
@@ -138,21 +140,25 @@ static void account(cw_wg *wg, cw_wg_lane *lane, const cw_wg_datagram *datagrams
     uint64_t packets = 0, bytes = 0, keepalives = 0, refused = 0;
     for (size_t i = 0; i < count;) {
         cw_wg_peer *peer = datagrams[i].peer;
-        uint64_t sent = 0;
+        uint64_t sent = 0, inner_packets = 0, failed = 0;
         bool forget = false;
         for (; i < count && datagrams[i].peer == peer; i++) {
             const cw_wg_datagram *datagram = &datagrams[i];
             forget = forget || datagram->forget_source;
             if (!datagram->sent) {
-                refused++;
+                failed++;
                 continue;
             }
             sent += datagram->length;
             if (datagram->inner == 0) keepalives++;
-            else packets++;
+            else inner_packets++;
             bytes += datagram->inner;
         }
+        packets += inner_packets;
+        refused += failed;
         if (sent > 0) atomic_fetch_add_explicit(&peer->sent_bytes, sent, memory_order_relaxed);
+        if (inner_packets > 0) atomic_fetch_add_explicit(&peer->unanswered, inner_packets, memory_order_relaxed);
+        cw_wg_lose(&peer->lost_refused, failed);
         if (forget) forget_source(wg, peer);
     }
     cw_wg_tally_add(wg, lane->index, CW_WG_TALLY(packets_out), packets);
@@ -206,7 +212,10 @@ cw_wg_peer *cw_wg_route(const cw_wg_identity *identity, uint8_t family, const ui
 
 bool cw_wg_has_endpoint(const cw_wg_peer *peer) { return peer->endpoint.to.any.sa_family != AF_UNSPEC; }
 
-void cw_wg_count(cw_wg *wg, uint32_t worker, cw_wg_drop drop) { cw_wg_drop_one(wg, worker, drop); }
+void cw_wg_count_unroutable(cw_wg *wg, uint32_t worker, cw_wg_peer *peer) {
+    cw_wg_drop_one(wg, worker, peer == NULL ? CW_WG_DROP_NO_PEER : CW_WG_DROP_NO_ENDPOINT);
+    if (peer != NULL) cw_wg_lose(&peer->lost_no_endpoint, 1);
+}
 
 void cw_wg_queue(cw_wg *wg, uint32_t worker, cw_wg_peer *peer, cw_buffer *buffer, cw_pool *pool, uint64_t now) {
     cw_wg_lane *lane = &wg->lanes[worker];

@@ -25,10 +25,11 @@ void cw_wg_leave(cw_wg *wg, uint32_t worker);
 // ---- Out ------------------------------------------------------------------------------------------------------------
 // Pointers are valid until `leave`. NULL: no such identity, or it is down.
 cw_wg_identity *cw_wg_find(cw_wg *wg, uint32_t identity);
-// The peer whose allowed IPs contain the inner destination; NULL: none (count CW_WG_DROP_NO_PEER yourself, answer with ICMP).
+// The peer whose allowed IPs contain the inner destination; NULL: none.
 cw_wg_peer *cw_wg_route(const cw_wg_identity *identity, uint8_t family, const uint8_t *destination);
 bool cw_wg_has_endpoint(const cw_wg_peer *peer);
-void cw_wg_count(cw_wg *wg, uint32_t worker, cw_wg_drop drop);
+// Counts a packet that goes nowhere, for want of a peer (NULL) or of its endpoint. The caller answers with ICMP.
+void cw_wg_count_unroutable(cw_wg *wg, uint32_t worker, cw_wg_peer *peer);
 
 // Takes the buffer (an inner IP packet, at least CW_HEADROOM - 64 bytes free in front and CW_TAILROOM behind). It leaves with the next
 // flush; at CW_MAX_BATCH queued packets that happens at once. A packet whose peer has no session is copied to the peer's stage and a

@@ -114,6 +114,7 @@ void cw_wg_handshake_complete(cw_wg *wg, cw_wg_peer *peer) {
     peer->retransmit_at = 0;
     peer->attempts = 0;
     peer->initiations_sent = 0;
+    peer->given_up = 0;
     peer->handshake_unix_nanoseconds = wg->clock.unix_seconds * CW_WG_SECOND + wg->clock.unix_nanoseconds;
     atomic_store(&peer->sent_last_minute, false);
     atomic_store(&peer->handshaking, false);

@@ -243,7 +243,7 @@ cw_status cw_wg_identity_set_up(cw_wg *wg, uint32_t handle, bool up) {
             if (up) continue;
             cw_wg_timers_stop(wg, peer);
             cw_wg_session_clear(wg, peer);
-            cw_wg_drop_here(wg, CW_WG_DROP_STAGED, cw_wg_stage_drop(wg, peer));
+            cw_wg_drop_staged(wg, peer);
         }
     }
     pthread_mutex_unlock(&wg->lock);

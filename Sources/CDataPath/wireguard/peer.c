@@ -59,6 +59,7 @@ cw_wg_peer *cw_wg_peer_add(cw_wg *wg, cw_wg_identity *identity, const uint8_t pu
     cw_wg_peer *peer = &wg->peers[slot];
     memset(peer, 0, sizeof *peer);
     peer->slot = slot;
+    peer->number = ++wg->peers_made;
     peer->identity = identity;
     pthread_mutex_init(&peer->leaf, NULL);
     // A public key with which no handshake is possible is kept: it can be seen and removed like any other.
@@ -93,7 +94,7 @@ void cw_wg_peer_detach(cw_wg *wg, cw_wg_peer *peer) {
 
 void cw_wg_peer_free(cw_wg *wg, cw_wg_peer *peer) {
     cw_wg_timers_stop(wg, peer);
-    cw_wg_drop_here(wg, CW_WG_DROP_STAGED, cw_wg_stage_drop(wg, peer));
+    cw_wg_drop_staged(wg, peer);
     cw_wg_keypair *pairs[3] = {peer->previous, peer->current, peer->next_pair};
     for (int i = 0; i < 3; i++)
         if (pairs[i] != NULL) cw_wg_keypair_give(wg, pairs[i]);

@@ -1,4 +1,4 @@
-// The public calls for peers: many changes at once, as the userspace API's `set`, and reading, as its `get`.
+// The public call that changes peers: many at once, as the userspace API's `set`.
 #include <string.h>
 
 #include "control.h"
@@ -34,22 +34,6 @@ static cw_wg_route_to route_to(const cw_wg_endpoint *endpoint) {
         memcpy(&route.to.v6.sin6_addr, endpoint->address.bytes, 16);
     }
     return route;
-}
-
-static cw_wg_endpoint endpoint_of(const cw_wg_route_to *route) {
-    cw_wg_endpoint endpoint;
-    memset(&endpoint, 0, sizeof endpoint);
-    if (route->to.any.sa_family == AF_INET) {
-        endpoint.address.family = 4;
-        endpoint.port = ntohs(route->to.v4.sin_port);
-        memcpy(endpoint.address.bytes, &route->to.v4.sin_addr, 4);
-    } else if (route->to.any.sa_family == AF_INET6) {
-        endpoint.address.family = 6;
-        endpoint.port = ntohs(route->to.v6.sin6_port);
-        endpoint.scope = route->to.v6.sin6_scope_id;
-        memcpy(endpoint.address.bytes, &route->to.v6.sin6_addr, 16);
-    }
-    return endpoint;
 }
 
 // ---- Changes ---------------------------------------------------------------------------------------------------------
@@ -103,6 +87,8 @@ static cw_status prepare(cw_wg *wg, cw_wg_identity *identity, const cw_wg_peer_c
 static void apply(cw_wg *wg, cw_wg_identity *identity, const cw_wg_peer_change *change, cw_wg_peer *peer) {
     if (change->mask & CW_WG_PEER_ENDPOINT) {
         cw_wg_route_to endpoint = route_to(&change->endpoint);
+        // Whoever moves a peer does so because of what did not arrive.
+        if (!cw_wg_same_address(&peer->endpoint, &endpoint)) cw_wg_lose_unanswered(peer);
         cw_wg_endpoint_set(wg, peer, &endpoint);
     }
     if (change->mask & CW_WG_PEER_REPLACE_ALLOWED_IPS) cw_allowed_ips_remove_peer(identity->allowed, peer);
@@ -153,48 +139,4 @@ cw_status cw_wg_set_peers(cw_wg *wg, uint32_t handle, const cw_wg_peer_change *c
         *done += used;
     } while (status == CW_OK && *done < count);
     return status;
-}
-
-// ---- Reading ---------------------------------------------------------------------------------------------------------
-
-static void describe(const cw_wg_peer *peer, cw_wg_peer_info *info) {
-    memset(info, 0, sizeof *info);
-    memcpy(info->public_key, peer->remote.public_key, CW_WG_KEY);
-    memcpy(info->preshared_key, peer->remote.preshared_key, CW_WG_KEY);
-    info->endpoint = endpoint_of(&peer->endpoint);
-    info->keepalive_seconds = peer->keepalive_seconds;
-    info->allowed_ip_count = peer->allowed_ip_count;
-    info->handshake_unix_nanoseconds = peer->handshake_unix_nanoseconds;
-    info->received_bytes = atomic_load_explicit(&peer->received_bytes, memory_order_relaxed);
-    info->sent_bytes = atomic_load_explicit(&peer->sent_bytes, memory_order_relaxed);
-    info->initiations_sent = peer->initiations_sent;
-}
-
-size_t cw_wg_peers_read(cw_wg *wg, uint32_t handle, size_t first, cw_wg_peer_info *out, size_t capacity) {
-    size_t count = 0;
-    pthread_mutex_lock(&wg->lock);
-    const cw_wg_identity *identity = cw_wg_identity_find(wg, handle);
-    const cw_wg_peer *peer = identity == NULL ? NULL : identity->first;
-    for (; peer != NULL && first > 0; first--) peer = peer->next;
-    for (; peer != NULL && count < capacity; peer = peer->next) describe(peer, &out[count++]);
-    pthread_mutex_unlock(&wg->lock);
-    return count;
-}
-
-cw_status cw_wg_peer_read(cw_wg *wg, uint32_t handle, const uint8_t public_key[CW_WG_KEY_SIZE], cw_wg_peer_info *info) {
-    pthread_mutex_lock(&wg->lock);
-    const cw_wg_identity *identity = cw_wg_identity_find(wg, handle);
-    const cw_wg_peer *peer = identity == NULL ? NULL : cw_wg_peer_find(wg, identity, public_key);
-    if (peer != NULL) describe(peer, info);
-    pthread_mutex_unlock(&wg->lock);
-    return peer != NULL ? CW_OK : CW_NOT_FOUND;
-}
-
-size_t cw_wg_allowed_ips_read(cw_wg *wg, uint32_t handle, const uint8_t public_key[CW_WG_KEY_SIZE], cw_prefix *out, size_t capacity) {
-    pthread_mutex_lock(&wg->lock);
-    const cw_wg_identity *identity = cw_wg_identity_find(wg, handle);
-    const cw_wg_peer *peer = identity == NULL ? NULL : cw_wg_peer_find(wg, identity, public_key);
-    size_t count = peer == NULL ? 0 : cw_allowed_ips_list(identity->allowed, peer, out, capacity);
-    pthread_mutex_unlock(&wg->lock);
-    return count;
 }

@@ -10,7 +10,7 @@
 //   data          data_send.c data_receive.c: seal and open, counters; udp*.c: ports, that is sockets, GSO, GRO, steering
 //   control       control.c: the thread; handshake.c: messages in and out; session.c: key slots; timers.c: all timers of a peer, listed
 //                 at its top; pacing.c: who may initiate; scan.c: whom a foreign initiation is for; peer.c
-//   public calls  create.c identity.c peers.c
+//   public calls  create.c identity.c peers.c peers_read.c
 #ifndef CW_WG_STATE_H
 #define CW_WG_STATE_H
 
@@ -83,6 +83,7 @@ typedef struct cw_wg_staged {
 struct cw_wg_peer {
     struct cw_wg_identity *identity;
     cw_wg_peer *next, *before; // of the identity, in order of making
+    uint64_t number;  // in that order, of all identities; never used again
     uint32_t slot;    // in wg->peers; timers are by slot
     cw_noise_remote remote;
     uint16_t keepalive_seconds;
@@ -101,6 +102,7 @@ struct cw_wg_peer {
     uint64_t last_initiation_consumed, last_handshake_sent; // ns; 0: never; the latter an initiation or a response
     uint32_t attempts;                      // initiations in a row; new data begins the count again
     uint64_t initiations_sent;
+    uint32_t given_up;                      // handshakes in a row
     uint64_t handshake_unix_nanoseconds;
     uint64_t retransmit_at, zero_keys_at;   // ns; 0: not armed
     uint32_t jitter;                        // ns, of the timer that is armed
@@ -123,6 +125,10 @@ struct cw_wg_peer {
     _Atomic bool handshaking;           // control: a handshake is under way, wishes for one only set `asked_again` (cw_wg_ask)
     _Atomic bool asked_again;
     _Atomic uint64_t received_bytes, sent_bytes;
+    _Atomic uint64_t received_at, data_received_at; // last authenticated message, and last that was not a keepalive
+    _Atomic uint64_t unanswered;        // inner packets that were sent since `received_at` (cw_wg_answered)
+    _Atomic bool silent;                // control: taken for dead; what is unanswered is lost
+    _Atomic uint64_t lost_unanswered, lost_staged, lost_no_endpoint, lost_refused;
     pthread_mutex_t leaf;               // of the two below
     cw_wg_staged staged;
     cw_wg_route_to moved;
@@ -257,6 +263,7 @@ struct cw_wg {
     cw_wg_clock clock; // of the step that runs, or ran last
     cw_timer_heap timers; // slot: the peer's; peer_capacity: pacing's
     uint32_t identity_count, identities_used, peer_count, peers_used;
+    uint64_t peers_made;
     uint32_t *free_identities, *free_peers;
     uint16_t *generations;     // of identity handles
     uint32_t free_identity_count, free_peer_count;
@@ -285,6 +292,25 @@ static inline void cw_wg_tally_add(cw_wg *wg, uint32_t thread, size_t field, uin
     atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + count, memory_order_relaxed);
 }
 static inline uint32_t cw_wg_control_tally(const cw_wg *wg) { return wg->config.worker_count; }
+
+static inline void cw_wg_lose(_Atomic uint64_t *counter, uint64_t count) {
+    if (count > 0) atomic_fetch_add_explicit(counter, count, memory_order_relaxed);
+}
+
+// What was sent since the peer was last heard is lost, and counting begins again.
+static inline void cw_wg_lose_unanswered(cw_wg_peer *peer) {
+    atomic_store_explicit(&peer->silent, false, memory_order_relaxed);
+    cw_wg_lose(&peer->lost_unanswered, atomic_exchange_explicit(&peer->unanswered, 0, memory_order_relaxed));
+}
+
+// Something authentic came from the peer. A packet that leaves at this moment may count with either side.
+static inline void cw_wg_answered(cw_wg_peer *peer, uint64_t now) {
+    if (atomic_load_explicit(&peer->received_at, memory_order_relaxed) != now)
+        atomic_store_explicit(&peer->received_at, now, memory_order_relaxed);
+    if (atomic_load_explicit(&peer->silent, memory_order_relaxed)) cw_wg_lose_unanswered(peer);
+    else if (atomic_load_explicit(&peer->unanswered, memory_order_relaxed) != 0)
+        atomic_store_explicit(&peer->unanswered, 0, memory_order_relaxed);
+}
 
 // One bounded step of control without its thread: letters, wishes, timers that are due. Returns when it has to be called again at the
 // latest (ns; UINT64_MAX: when somebody leaves something). `more` work may be left: then the time returned is `clock->now`.

@@ -31,10 +31,12 @@ void cw_wg_timers_authenticated_sent(cw_wg *wg, cw_wg_peer *peer) {
 void cw_wg_timers_authenticated_received(cw_wg *wg, cw_wg_peer *peer) {
     atomic_store_explicit(&peer->unanswered_since, 0, memory_order_relaxed);
     atomic_store_explicit(&peer->last_traversal, wg->clock.now, memory_order_relaxed);
+    cw_wg_answered(peer, wg->clock.now);
 }
 
 static void give_up(cw_wg *wg, cw_wg_peer *peer) {
-    cw_wg_drop_here(wg, CW_WG_DROP_STAGED, cw_wg_stage_drop(wg, peer));
+    cw_wg_drop_staged(wg, peer);
+    peer->given_up++;
     atomic_store_explicit(&peer->unreplied_since, 0, memory_order_relaxed);
     if (peer->zero_keys_at == 0) peer->zero_keys_at = wg->clock.now + 3 * CW_WG_REJECT_AFTER_TIME;
     peer->attempts = 0;
@@ -67,6 +69,7 @@ static void do_what_is_due(cw_wg *wg, cw_wg_peer *peer) {
     uint64_t now = wg->clock.now;
     if (peer->retransmit_at != 0 && now >= peer->retransmit_at) retransmit(wg, peer);
     if (new_handshake_due(peer, now)) {
+        atomic_store_explicit(&peer->silent, true, memory_order_relaxed);
         cw_wg_endpoint_clear_source(wg, peer);
         cw_wg_handshake_want(wg, peer, false);
     }
@@ -129,4 +132,5 @@ void cw_wg_timers_stop(cw_wg *wg, cw_wg_peer *peer) {
     atomic_store(&peer->sent_last_minute, false);
     atomic_store(&peer->unanswered_since, 0);
     atomic_store(&peer->unreplied_since, 0);
+    if (atomic_load_explicit(&peer->silent, memory_order_relaxed)) cw_wg_lose_unanswered(peer);
 }
