@@ -50,6 +50,7 @@ let package = Package(
         module("SessionMapper", ["Addresses"]),
         module("Migration"),
         module("Store", ["Migration", "Addresses", .product(name: "GRDB", package: "GRDB.swift")]),
+        module("MigrationTracker", ["Store", "Migration", "Addresses", logging]),
         module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
         module("Hub", ["Addresses", "Authentication"]),
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
@@ -81,6 +82,9 @@ let package = Package(
         tests("WireGuardTests", ["WireGuard", "StandaloneWireGuard", "DataPath", "Netlink", "Addresses", "CLinux", logging]),
         tests("MigrationTests", ["Migration"]),
         tests("StoreTests", ["Store", "Migration", "Addresses", .product(name: "GRDB", package: "GRDB.swift")]),
+        tests("MigrationTrackerTests", [
+            "MigrationTracker", "Store", "Migration", "Addresses", logging, .product(name: "GRDB", package: "GRDB.swift"),
+        ]),
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [

@@ -1,0 +1,181 @@
+import Addresses
+import Foundation
+import GRDB
+import Logging
+import Migration
+import Synchronization
+import Testing
+
+@testable import MigrationTracker
+@testable import Store
+
+private let day: UnixTime = 86_400
+
+/// A tracker over a real database in a folder of its own, and somebody else who can lock it.
+private final class Scene: Sendable {
+    let folder: URL
+    let store: SQLiteStore
+    let tracker: MigrationTracker
+    let other: DatabaseQueue
+
+    init(settings: MigrationTracker.Settings = .init()) async throws {
+        folder = FileManager.default.temporaryDirectory.appendingPathComponent("tracker-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let path = folder.appendingPathComponent("causeway.db").path
+        store = try SQLiteStore(path: path, gateway: "gw1", now: 0, patience: 0.02)
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        other = try DatabaseQueue(path: path, configuration: configuration)
+        let now = Clock(), news = Heard()
+        clock = now
+        heard = news
+        tracker = MigrationTracker(
+            store: store, settings: settings, clock: { now.value.withLock { $0 } }, zone: { WeekMinute(at: $0, offset: 0) },
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, report: { item in news.items.withLock { $0.append(item) } })
+        try await tracker.load()
+    }
+
+    final class Clock: Sendable { let value = Mutex<UnixTime>(1000) }
+    final class Heard: Sendable { let items = Mutex<[MigrationTracker.News]>([]) }
+    let clock: Clock, heard: Heard
+
+    func sleep(_ seconds: UnixTime) { clock.value.withLock { $0 += seconds } }
+    func takeNews() -> [MigrationTracker.News] { heard.items.withLock { items in defer { items = [] }; return items } }
+    func lock() throws { try other.writeWithoutTransaction { try $0.execute(sql: "BEGIN EXCLUSIVE") } }
+    func unlock() throws { try other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") } }
+
+    deinit {
+        try? store.close()
+        try? other.close()
+        try? FileManager.default.removeItem(at: folder)
+    }
+
+    func opening(_ user: String, _ address: String, pool: String? = "p", kind: AccessKind = .pptp) -> SessionOpening {
+        SessionOpening(
+            kind: kind, user: user, at: clock.value.withLock { $0 }, clientAddress: nil, address: IPAddress(address)!, pool: pool, tunnel: "hub")
+    }
+    func session(of user: String) async throws -> StoredSession? {
+        try await store.sessions(SessionFilter(user: user), before: nil, limit: 1).elements.first
+    }
+}
+
+@Suite struct MigrationTrackerTests {
+    @Test func aSessionIsWrittenWithItsTrafficAndEnd() async throws {
+        let scene = try await Scene()
+        #expect(await scene.tracker.open(1, scene.opening("bob", "10.0.0.1")) == .admitted(nil))
+        #expect(scene.takeNews() == [.firstLegacyLogin(user: "bob")])
+        await scene.tracker.count([1: Traffic(bytesIn: 100), 99: Traffic(bytesIn: 5)])
+        await scene.tracker.flush()
+        await scene.tracker.flush()
+        #expect(try await scene.session(of: "bob")?.traffic.bytesIn == 100)
+        scene.sleep(60)
+        await scene.tracker.close(1, cause: "hung up", total: Traffic(bytesIn: 150, bytesOut: 7))
+        let session = try #require(try await scene.session(of: "bob"))
+        #expect(session.traffic == Traffic(bytesIn: 150, bytesOut: 7) && session.closedAt == 1060 && session.cause == "hung up")
+        await scene.tracker.close(1, cause: "again", total: Traffic())
+        #expect(try await scene.session(of: "bob")?.cause == "hung up")
+    }
+
+    @Test func aTakenAddressIsSaidAndNothingIsKept() async throws {
+        let scene = try await Scene()
+        _ = await scene.tracker.open(1, scene.opening("bob", "10.0.0.1"))
+        #expect(await scene.tracker.open(2, scene.opening("eve", "10.0.0.1")) == .addressTaken)
+        await scene.tracker.close(2, cause: "x", total: Traffic())
+        #expect(await scene.tracker.open(3, scene.opening("eve", "10.0.0.2")) == .admitted(nil))
+    }
+
+    @Test func withoutTheStoreOnlyOwnAddressesAreAdmitted() async throws {
+        let scene = try await Scene()
+        _ = await scene.tracker.open(1, scene.opening("bob", "10.0.0.1"))
+        await scene.tracker.close(1, cause: "hung up", total: Traffic())
+        try scene.lock()
+        guard case .storeAway = await scene.tracker.open(2, scene.opening("eve", "10.0.0.2")) else { return #expect(Bool(false)) }
+        #expect(await scene.tracker.open(3, scene.opening("bob", "10.0.0.1")) == .admitted(nil), "leased to him by this gateway")
+        #expect(await scene.tracker.open(4, scene.opening("carl", "10.0.9.9", pool: nil)) == .admitted(nil), "his for good")
+        guard case .storeAway = await scene.tracker.open(5, scene.opening("bob", "10.0.0.7")) else { return #expect(Bool(false)) }
+        await scene.tracker.flush()
+        #expect(await scene.tracker.trouble != nil)
+        // One ends before the store is back, one after.
+        scene.sleep(30)
+        await scene.tracker.close(3, cause: "hung up again", total: Traffic(bytesIn: 30))
+        try scene.unlock()
+        #expect(try await scene.session(of: "carl") == nil)
+        await scene.tracker.flush()
+        #expect(await scene.tracker.trouble == nil)
+        let bob = try #require(try await scene.session(of: "bob"))
+        #expect(bob.cause == "hung up again" && bob.openedAt == 1000 && bob.closedAt == 1030 && bob.traffic.bytesIn == 30)
+        await scene.tracker.count([4: Traffic(bytesIn: 9)])
+        await scene.tracker.flush()
+        #expect(try await scene.session(of: "carl")?.traffic.bytesIn == 9)
+        let news = scene.takeNews()
+        #expect(news.contains(.storeBack(late: 3)) && news.filter { if case .storeAway = $0 { true } else { false } }.count == 1)
+    }
+
+    @Test func aBacklogHasAnEnd() async throws {
+        let scene = try await Scene(settings: .init(longestBacklog: 2))
+        try scene.lock()
+        for handle in 1...2 as ClosedRange<UInt64> {
+            #expect(await scene.tracker.open(handle, scene.opening("u\(handle)", "10.0.9.\(handle)", pool: nil)) == .admitted(nil))
+        }
+        guard case .storeAway = await scene.tracker.open(3, scene.opening("u3", "10.0.9.3", pool: nil)) else { return #expect(Bool(false)) }
+        try scene.unlock()
+        await scene.tracker.flush()
+        #expect(await scene.tracker.open(3, scene.opening("u3", "10.0.9.3", pool: nil)) == .admitted(nil))
+    }
+
+    @Test func aSessionThatEndsWhileItIsWrittenIsNotLeftOpen() async throws {
+        let scene = try await Scene()
+        let tracker = scene.tracker
+        for round in 0..<50 as Range<UInt64> {
+            let opening = scene.opening("bob", "10.0.0.1")
+            async let admission = tracker.open(round, opening)
+            if round % 2 == 0 { await Task.yield() }
+            await tracker.close(round, cause: "gone", total: Traffic())
+            _ = await admission
+            await tracker.close(round, cause: "late", total: Traffic())
+        }
+        #expect(try await scene.store.sessions(SessionFilter(openOnly: true), before: nil, limit: 10).elements.isEmpty)
+    }
+
+    @Test func verdictsFollowPhaseWaveAndException() async throws {
+        let scene = try await Scene(), store = scene.store, ann = Actor(name: "ann", source: "socket")
+        #expect(await scene.tracker.verdict(of: "stranger") == .admit(rate: nil, warnings: []))
+        _ = try await store.addUsers(["bob", "eve"], origin: .secrets, at: 0, by: .gateway)
+        try await store.createWave(Wave(name: "w", policy: Policy(rate: 64, refuseAfter: 5000)), at: 0, by: ann)
+        try await store.assign(["bob", "eve"], to: "w", at: 0, by: ann)
+        try await store.setPolicy(Policy(warns: true), of: .invited, at: 0, by: ann)
+        _ = try await store.change(wave: "w", at: 1000, by: ann, MigrationRules()) { wave throws(Wave.Problem) in try wave.start(now: 1000) }
+        try await scene.tracker.refresh()
+        #expect(await scene.tracker.verdict(of: "bob") == .admit(rate: 64, warnings: []))
+        _ = try await store.change("bob", by: ann) { $0.invited(at: 1001, by: .administrator("ann")) }
+        try await store.setExemption(Exemption(until: 9000, reason: "till", administrator: "ann"), of: "eve", at: 1001, by: ann)
+        try await scene.tracker.refresh()
+        #expect(await scene.tracker.verdict(of: "bob") == .admit(rate: 64, warnings: [.policy]))
+        scene.sleep(5000)
+        #expect(await scene.tracker.verdict(of: "bob") == .refuse(.dateIsOver(since: 5000)))
+        #expect(await scene.tracker.verdict(of: "eve") == .admit(rate: nil, warnings: [.exempt(until: 9000)]))
+    }
+
+    @Test func timeMovesUsersAndWavesAndSaysSo() async throws {
+        let scene = try await Scene(), store = scene.store, ann = Actor(name: "ann", source: "socket")
+        _ = try await store.addUsers(["bob", "eve"], origin: .secrets, at: 0, by: .gateway)
+        try await store.createWave(Wave(name: "w", policy: Policy(refuseAfter: 40 * day)), at: 0, by: ann)
+        try await store.assign(["bob", "eve"], to: "w", at: 0, by: ann)
+        _ = try await store.change(wave: "w", at: 1000, by: ann, MigrationRules()) { wave throws(Wave.Problem) in try wave.schedule(at: day, now: 1000) }
+        scene.sleep(day)
+        await scene.tracker.advance()
+        #expect(scene.takeNews() == [.toInvite(["bob", "eve"])])
+        _ = await scene.tracker.open(1, scene.opening("bob", "10.0.0.1"))
+        await scene.tracker.close(1, cause: "x", total: Traffic())
+        scene.sleep(100)
+        await scene.tracker.nativeSeen(["bob"])
+        await scene.tracker.flush()
+        scene.sleep(15 * day)
+        await scene.tracker.advance()
+        scene.sleep(40 * day)
+        await scene.tracker.advance()
+        let phases = scene.takeNews().compactMap { if case .moved("bob", let change) = $0 { change.to } else { nil } }
+        #expect(phases == [.dual, .migrated, .retired])
+        #expect(await scene.tracker.verdict(of: "bob") == .refuse(.retired))
+    }
+}
