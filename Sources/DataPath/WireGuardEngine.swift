@@ -148,15 +148,41 @@ public final class WireGuardEngine: Sendable {
 
     /// All peers, in the order of their making.
     public func peers(of identity: Identity) throws(EngineError) -> [PeerInfo] {
-        var page = [cw_wg_peer_info](repeating: cw_wg_peer_info(), count: 64)
+        try pages("read the peers of \(identity)", of: cw_wg_peer_info(), PeerInfo.init) { engine, cursor, page, capacity in
+            cw_wg_peers_read(engine, identity.handle, cursor, page, capacity)
+        }
+    }
+
+    /// What is to be watched of the peers of an identity, or (nil) of all. Costs little for thousands, and reads no key but the public ones.
+    public func activity(of identity: Identity?) throws(EngineError) -> [PeerActivity] {
+        try pages("read what peers do", of: cw_wg_activity(), PeerActivity.init) { engine, cursor, page, capacity in
+            cw_wg_activity_read(engine, identity?.handle ?? UInt32(CW_WG_ALL_IDENTITIES), cursor, page, capacity)
+        }
+    }
+
+    /// Page after page, until one is not full. The call is free for others in between.
+    private func pages<Native: BitwiseCopyable, Element>(
+        _ operation: @autoclosure () -> String, of empty: Native, _ element: (Native) -> Element,
+        _ read: (OpaquePointer, UnsafeMutablePointer<cw_wg_cursor>, UnsafeMutablePointer<Native>, Int) -> Int
+    ) throws(EngineError) -> [Element] {
+        let capacity = 64
+        var page = [Native](repeating: empty, count: capacity)
         defer { page.withUnsafeMutableBytes { explicit_bzero($0.baseAddress!, $0.count) } }
-        var peers: [PeerInfo] = []
+        var cursor = cw_wg_cursor()
+        var elements: [Element] = []
         var count: Int
         repeat {
-            count = try call("read the peers of \(identity)") { cw_wg_peers_read($0, identity.handle, peers.count, &page, page.count) }
-            peers += page.prefix(count).map(PeerInfo.init)
-        } while count == page.count
-        return peers
+            count = try call(operation()) { read($0, &cursor, &page, capacity) }
+            elements += page.prefix(count).map(element)
+        } while count == capacity
+        return elements
+    }
+
+    /// What the times in `PeerActivity` are measured by.
+    public static var now: UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
     /// - Throws: cause `.notFound` when the identity has no such peer.

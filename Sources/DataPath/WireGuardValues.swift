@@ -113,6 +113,45 @@ extension WireGuardEngine {
         public var initiationsSent: UInt64
     }
 
+    /// What is to be watched of a peer. Times are nanoseconds as `WireGuardEngine.now` has them.
+    public struct PeerActivity: Sendable, Equatable {
+        public var identity: Identity
+        public var publicKey: [UInt8]
+        public var endpoint: Endpoint?
+        /// 0: off.
+        public var keepaliveSeconds: UInt16
+        /// Wall clock, nanoseconds since 1970, of the last completed handshake.
+        public var lastHandshake: UInt64?
+        /// In vain, since the last completed handshake or the last that was given up.
+        public var initiationsSent: UInt64
+        /// Handshakes that were given up because nobody answered, since the last that was completed.
+        public var handshakesGivenUp: Int
+        public var receivedBytes: UInt64
+        public var sentBytes: UInt64
+        /// The last message of any kind that was proven to come from the peer: handshake, keepalive, data.
+        public var receivedAt: UInt64?
+        /// The last that was data.
+        public var dataReceivedAt: UInt64?
+        /// Inner packets that were sent since `receivedAt`, or since we changed the endpoint.
+        public var unansweredPackets: UInt64
+        public var lost: Lost
+
+        /// Inner packets that did not get through, since the peer was made.
+        public struct Lost: Sendable, Equatable, Codable {
+            /// Sent, but nothing came back before the peer was taken for dead or before we changed its endpoint: an upper bound.
+            public var unanswered: UInt64 = 0
+            /// Too many waited for a handshake, or it failed.
+            public var staged: UInt64 = 0
+            /// The peer's address was not known.
+            public var withoutEndpoint: UInt64 = 0
+            /// By the socket.
+            public var refused: UInt64 = 0
+
+            public init() {}
+            public var total: UInt64 { unanswered + staged + withoutEndpoint + refused }
+        }
+    }
+
     public struct IdentityInfo: Sendable, Equatable {
         /// nil: the identity has no key.
         public var privateKey: WireGuardSecret?
@@ -203,6 +242,29 @@ extension WireGuardEngine.PeerInfo {
         receivedBytes = native.received_bytes
         sentBytes = native.sent_bytes
         initiationsSent = native.initiations_sent
+    }
+}
+
+extension WireGuardEngine.PeerActivity {
+    init(_ native: cw_wg_activity) {
+        func time(_ nanoseconds: UInt64) -> UInt64? { nanoseconds == 0 ? nil : nanoseconds }
+        identity = WireGuardEngine.Identity(handle: native.identity)
+        publicKey = withUnsafeBytes(of: native.public_key) { Array($0) }
+        endpoint = Endpoint(native.endpoint)
+        keepaliveSeconds = native.keepalive_seconds
+        lastHandshake = time(native.handshake_unix_nanoseconds)
+        initiationsSent = native.initiations_sent
+        handshakesGivenUp = Int(native.given_up)
+        receivedBytes = native.received_bytes
+        sentBytes = native.sent_bytes
+        receivedAt = time(native.received_at)
+        dataReceivedAt = time(native.data_received_at)
+        unansweredPackets = native.unanswered_packets
+        lost = Lost()
+        lost.unanswered = native.lost_unanswered
+        lost.staged = native.lost_staged
+        lost.withoutEndpoint = native.lost_no_endpoint
+        lost.refused = native.lost_refused
     }
 }
 

@@ -72,6 +72,12 @@ import Testing
             #expect(counters.drops.isEmpty)
             // The other side knows where we are.
             #expect(try there.peer(myKey, of: theirs).endpoint?.address == IPAddress("127.0.0.1"))
+            let activity = try #require(try here.activity(of: mine).first)
+            #expect(activity.publicKey == theirKey && activity.identity == mine && activity.endpoint == peer.endpoint)
+            #expect(activity.lastHandshake == handshake && activity.keepaliveSeconds == 25 && activity.handshakesGivenUp == 0)
+            let heard = try #require(activity.receivedAt)
+            #expect(WireGuardEngine.now >= heard && WireGuardEngine.now - heard < 20_000_000_000)
+            #expect(activity.dataReceivedAt == nil && activity.unansweredPackets == 0 && activity.lost.total == 0)
         }
     }
 
@@ -133,6 +139,12 @@ import Testing
             #expect(peers.map(\.publicKey) == keys)
             #expect(peers.allSatisfy { $0.allowedIPCount == 1 && $0.presharedKey == nil && $0.endpoint == nil && $0.lastHandshake == nil })
             #expect(try wireGuard.info(of: identity).peerCount == keys.count)
+            #expect(try wireGuard.activity(of: identity).map(\.publicKey) == keys)
+            let (other, _) = try Self.identity(wireGuard, Self.key(4))
+            try wireGuard.setPeers([.init(publicKey: keys[0])], of: other)
+            let all = try wireGuard.activity(of: nil)
+            #expect(all.map(\.publicKey) == keys + [keys[0]])
+            #expect(all.last?.identity == other && all.first?.identity == identity)
 
             // An allowed IP moves; many of one peer come back whole.
             try wireGuard.setPeers([.init(publicKey: keys[1], operation: .update, allowedIPs: [IPPrefix("10.0.0.0/32")!])], of: identity)

@@ -65,6 +65,30 @@ import Testing
         #expect(Endpoint(cw_wg_endpoint()) == nil)
     }
 
+    @Test func activityAsItIsRead() {
+        var native = cw_wg_activity()
+        withUnsafeMutableBytes(of: &native.public_key) { $0.copyBytes(from: key) }
+        var activity = WireGuardEngine.PeerActivity(native)
+        #expect(activity.publicKey == key)
+        #expect(activity.endpoint == nil && activity.lastHandshake == nil && activity.receivedAt == nil && activity.dataReceivedAt == nil)
+        #expect(activity.lost == .init())
+        native.identity = 4
+        native.endpoint.address = cw_address(IPAddress("198.51.100.7")!)
+        native.endpoint.port = 7
+        native.keepalive_seconds = 25
+        native.handshake_unix_nanoseconds = 1_700_000_000_123_456_789
+        (native.received_bytes, native.sent_bytes, native.initiations_sent, native.given_up) = (11, 12, 13, 14)
+        (native.received_at, native.data_received_at, native.unanswered_packets) = (15, 16, 17)
+        (native.lost_unanswered, native.lost_staged, native.lost_no_endpoint, native.lost_refused) = (1, 20, 300, 4000)
+        activity = WireGuardEngine.PeerActivity(native)
+        #expect(activity.identity == .init(handle: 4) && activity.endpoint == Endpoint("198.51.100.7:7") && activity.keepaliveSeconds == 25)
+        #expect(activity.lastHandshake == 1_700_000_000_123_456_789)
+        #expect(activity.receivedBytes == 11 && activity.sentBytes == 12 && activity.initiationsSent == 13 && activity.handshakesGivenUp == 14)
+        #expect(activity.receivedAt == 15 && activity.dataReceivedAt == 16 && activity.unansweredPackets == 17)
+        let lost = activity.lost
+        #expect(lost.unanswered == 1 && lost.staged == 20 && lost.withoutEndpoint == 300 && lost.refused == 4000 && lost.total == 4321)
+    }
+
     @Test func peersAsTheyAreRead() {
         var native = cw_wg_peer_info()
         withUnsafeMutableBytes(of: &native.public_key) { $0.copyBytes(from: key) }

@@ -68,6 +68,13 @@ public actor EmbeddedBackend: TunnelBackend {
         }
     }
 
+    /// All peers without their keys and allowed IPs: what can be read every second of thousands.
+    public func glances() throws -> [PeerStatus] {
+        try engine.activity(of: try device()).compactMap { activity in
+            PublicKey(bytes: activity.publicKey).map { PeerStatus(activity, $0) }
+        }
+    }
+
     public func forget(_ peer: PublicKey) async throws {
         try engine.setPeers([.init(publicKey: peer.bytes, operation: .remove)], of: try device())
         appliedEndpoints[peer] = nil
@@ -117,6 +124,16 @@ extension DeviceState.Peer {
         sentBytes = info.sentBytes
         keepalive = info.keepaliveSeconds
         unansweredInitiations = info.initiationsSent
+    }
+}
+
+extension PeerStatus {
+    /// Without allowed IPs and without word of a preshared key.
+    init(_ activity: WireGuardEngine.PeerActivity, _ key: PublicKey) {
+        self.init(
+            publicKey: key, endpoint: activity.endpoint,
+            latestHandshake: activity.lastHandshake.map { .nanoseconds(Int64(clamping: $0)) }, receivedBytes: activity.receivedBytes,
+            sentBytes: activity.sentBytes, keepalive: activity.keepaliveSeconds, unansweredInitiations: activity.initiationsSent)
     }
 }
 
