@@ -14,6 +14,7 @@ bool cw_config_valid(const cw_engine_config *config) {
     if (config->command_capacity < ring_minimum || config->command_capacity > ring_maximum) return false;
     if (config->event_capacity < ring_minimum || config->event_capacity > ring_maximum) return false;
     if (config->wireguard && config->role != CW_ROLE_GATEWAY) return false;
+    if (config->poll_microseconds > 1000) return false;
     if (config->reorder_packets > 256 || config->reorder_microseconds > 1000000) return false;
     return true;
 }

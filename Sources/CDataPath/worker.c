@@ -1,11 +1,8 @@
-// Timers of a worker: none of its own. It sleeps until a descriptor is ready, a ring has something, or the earliest deadline of a
-// session's link (acknowledgment, reorder hold, Reset-Request) has come; and, after work, once more a few seconds later to give
-// memory back.
+// Life of a worker: creation, waking, and the memory that follows the load.
 #define _GNU_SOURCE
 #include "worker.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,7 +12,7 @@
 
 #include "memory.h"
 
-enum { commands_per_round = 64, ready_per_round = 16, trim_seconds = 3, pool_minimum = 2048, pool_maximum = 16384 };
+enum { pool_minimum = 2048, pool_maximum = 16384 };
 
 uint64_t cw_now(void) {
     struct timespec now;
@@ -54,6 +51,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     worker->buffer_count = buffers_needed(config, worker->slots);
     worker->delivered_capacity = 2 * config->batch_size + config->reorder_packets + 2;
     worker->trim_at = UINT64_MAX;
+    worker->poll_nanoseconds = (uint64_t)config->poll_microseconds * 1000;
     worker->icmp_bucket = cw_bucket_full(config->icmp_rate, config->icmp_rate, cw_now());
 
     worker->memory = cw_map_secret(worker->slots * worker->stride);
@@ -116,15 +114,7 @@ void cw_worker_wake(cw_worker *worker) {
     if (atomic_load(&worker->sleeping) != 0 && atomic_exchange(&worker->sleeping, 0) != 0) cw_worker_nudge(worker);
 }
 
-static bool has_ring_work(cw_worker *worker) {
-    uint32_t workers = worker->config->worker_count;
-    if (!worker->commands_blocked && cw_ring_waiting(&worker->commands)) return true;
-    for (uint32_t from = 0; from < workers; from++)
-        if (from != worker->index && cw_ring_waiting(&worker->engine->handoffs[from * workers + worker->index])) return true;
-    return false;
-}
-
-// ---- The loop ---------------------------------------------------------------------------------------------------------
+// ---- Memory -----------------------------------------------------------------------------------------------------------
 
 void cw_worker_refill(cw_worker *worker, uint32_t more) {
     // Buffers are brought in as they are needed for the first time: memory follows the load.
@@ -154,75 +144,4 @@ void cw_worker_fail(cw_worker *worker, int *fd, int reason) {
     (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, *fd, NULL);
     *fd = -1;
     worker->failed_errno = reason;
-}
-
-static int wait_for_work(cw_worker *worker, bool more, struct epoll_event *ready, int capacity) {
-    struct timespec timeout = {0, 0}, *until = &timeout;
-    atomic_store(&worker->sleeping, 1);
-    if (!more && !has_ring_work(worker)) {
-        uint64_t deadline = cw_timers_next(&worker->timers), now = cw_now();
-        if (deadline > worker->trim_at) deadline = worker->trim_at;
-        if (deadline == UINT64_MAX) {
-            until = NULL;
-        } else if (deadline > now) {
-            timeout.tv_sec = (time_t)((deadline - now) / 1000000000u);
-            timeout.tv_nsec = (long)((deadline - now) % 1000000000u);
-        }
-    }
-    int count = epoll_pwait2(worker->epoll_fd, ready, capacity, until, NULL);
-    atomic_store(&worker->sleeping, 0);
-    return count;
-}
-
-void *cw_worker_main(void *argument) {
-    cw_worker *worker = argument;
-    char name[16];
-    snprintf(name, sizeof name, "causeway-w%u", worker->index);
-    pthread_setname_np(pthread_self(), name);
-    bool more = true;
-    while (!atomic_load_explicit(&worker->engine->stopping, memory_order_acquire)) {
-        struct epoll_event ready[ready_per_round];
-        bool gre_ready = false, tap_ready = false, tun_ready = false;
-        int count = wait_for_work(worker, more, ready, ready_per_round);
-        for (int i = 0; i < count; i++) {
-            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) continue;
-            if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
-            else if (ready[i].data.fd == worker->tap.fd) tap_ready = true;
-            else if (ready[i].data.fd == worker->tun.fd) tun_ready = true;
-            else if (ready[i].data.fd == worker->wake_fd) {
-                uint64_t ignored;
-                (void)!read(worker->wake_fd, &ignored, sizeof ignored);
-            }
-        }
-        uint64_t now = cw_now();
-        if (worker->trim_at <= now) {
-            cw_worker_trim(worker);
-            worker->trim_at = UINT64_MAX;
-        }
-        if (worker->trim_at == UINT64_MAX && (count > 0 || more)) worker->trim_at = now + trim_seconds * UINT64_C(1000000000);
-        cw_worker_refill(worker, 0);
-        // One bounded step each; epoll is level-triggered and brings back what was left.
-        cw_worker_enter(worker);
-        more = cw_worker_commands(worker, now, commands_per_round);
-        cw_worker_flush(worker, now);
-        if (tap_ready) cw_worker_receive_tapped(worker, now);
-        if (gre_ready && worker->gre_fd >= 0) cw_worker_receive(worker, now);
-        cw_worker_leave(worker);
-        for (int i = 0; i < count; i++)
-            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
-        cw_worker_refill(worker, 0);
-        cw_worker_enter(worker);
-        if (cw_worker_take_handoffs(worker, now)) more = true;
-        cw_worker_leave(worker);
-        cw_worker_enter(worker);
-        if (tun_ready && worker->tun.fd >= 0) cw_worker_read_tun(worker, now);
-        cw_worker_expire(worker, now);
-        cw_worker_leave(worker);
-        cw_worker_flush_notices(worker);
-        cw_worker_flush_events(worker);
-        cw_worker_publish(worker);
-    }
-    cw_worker_flush_events(worker);
-    cw_worker_publish(worker);
-    return NULL;
 }

@@ -1,7 +1,8 @@
 // One worker: a thread that owns some sessions, one GRE socket, one TUN queue and its sockets of the WireGuard engine, and takes every
 // packet of its sessions from one end to the other. Private to engine.c and worker*.c.
 //
-//   worker.c          the loop: what is ready, in bounded steps, fair between directions
+//   worker.c          creation, waking, memory
+//   worker_loop.c     the loop: what is ready, in bounded steps, fair between directions; polling, sleep, processors
 //   worker_command.c  commands from the ring
 //   worker_event.c    events to the ring; counters that others may read
 //   worker_receive.c  GRE -> link; link or native user -> checks -> TUN or WireGuard
@@ -188,6 +189,8 @@ typedef struct cw_worker {
     int epoll_fd, wake_fd, gre_fd; // -1: none, or failed for good
     cw_tap tap;                            // of GRE; its descriptor as above
     int failed_errno;                      // to be reported; 0: nothing
+    uint64_t poll_nanoseconds; // how long it looks for more before it sleeps
+    bool polling;              // there has been more so soon, lately
     _Atomic uint32_t sleeping;             // producers of its rings write wake_fd only then
     _Atomic uint32_t event_blocked;        // it waits for room in `events`; the consumer wakes it
 
@@ -278,12 +281,14 @@ static inline void cw_worker_leave(cw_worker *worker) {
 // worker.c
 bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t index);
 void cw_worker_destroy(cw_worker *worker);
-void *cw_worker_main(void *worker);
 void cw_worker_wake(cw_worker *worker);   // if it sleeps; after publishing to one of its rings
 void cw_worker_nudge(cw_worker *worker);  // always
 void cw_worker_refill(cw_worker *worker, uint32_t more); // brings fresh buffers into the pool: for a step, and so many besides
 void cw_worker_trim(cw_worker *worker);   // gives back what a burst left behind
 void cw_worker_fail(cw_worker *worker, int *fd, int reason);
+
+// worker_loop.c
+void *cw_worker_main(void *worker);
 
 // worker_command.c
 // Applies up to `limit` commands. True: there may be more; false: none, or commands_blocked.

@@ -114,6 +114,10 @@ public struct CausewayConfiguration: Sendable, Equatable {
         public var rulePriority: UInt32 = 10000
         /// 0: one for each processor.
         public var workers = 0
+        /// Whether each worker keeps to a processor of its own.
+        public var pin = true
+        /// How long a worker under load looks for more before it sleeps.
+        public var pollMicroseconds = 20
         public var batch = 32
         public var reorderPackets = 64
         public var reorderTime: Duration = .milliseconds(50)

@@ -131,6 +131,8 @@ private struct Differences {
         restart("data-path.return-table", \.dataPath.returnTable)
         restart("data-path.rule-priority", \.dataPath.rulePriority)
         restart("data-path.workers", \.dataPath.workers)
+        restart("data-path.pin", \.dataPath.pin)
+        restart("data-path.poll-microseconds", \.dataPath.pollMicroseconds)
         restart("data-path.batch", \.dataPath.batch)
         restart("data-path.reorder-packets", \.dataPath.reorderPackets)
         restart("data-path.reorder-time", \.dataPath.reorderTime)

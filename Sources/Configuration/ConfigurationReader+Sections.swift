@@ -142,6 +142,8 @@ extension ConfigurationReader {
         // The rules have to come before `main` at 32766, and leave room behind them.
         table.read(&dataPath.rulePriority, "rule-priority", 1...30000)
         table.read(&dataPath.workers, "workers", 0...64)
+        table.read(&dataPath.pin, "pin")
+        table.read(&dataPath.pollMicroseconds, "poll-microseconds", 0...1000)
         table.read(&dataPath.batch, "batch", 1...256)
         table.read(&dataPath.reorderPackets, "reorder-packets", 0...256)
         table.read(&dataPath.reorderTime, "reorder-time", .zero ... .seconds(1))

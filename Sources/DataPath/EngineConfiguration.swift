@@ -24,6 +24,10 @@ public struct EngineConfiguration: Sendable {
     public var reorderMicroseconds = 50_000
     /// A GRE acknowledgment with no data to ride on leaves after this time, µs.
     public var acknowledgeMicroseconds = 100_000
+    /// Each worker keeps to one processor of those that the process may use.
+    public var pinWorkers = false
+    /// Under load a worker looks for so long whether there is more before it sleeps, 0...1,000 µs.
+    public var pollMicroseconds = 0
     public var allowUserToUser = false
     public var allowLocalDestinations = false
     /// nil: no WireGuard. Gateways only.
@@ -44,6 +48,8 @@ public struct EngineConfiguration: Sendable {
         native.reorder_packets = UInt32(clamping: reorderPackets)
         native.reorder_microseconds = UInt32(clamping: reorderMicroseconds)
         native.ack_microseconds = UInt32(clamping: acknowledgeMicroseconds)
+        native.pin_workers = pinWorkers
+        native.poll_microseconds = UInt32(clamping: pollMicroseconds)
         native.allow_user_to_user = allowUserToUser
         native.allow_local_destinations = allowLocalDestinations
         if let wireGuard {

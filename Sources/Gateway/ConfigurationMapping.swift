@@ -80,6 +80,8 @@ extension CausewayConfiguration {
         engine.reorderPackets = dataPath.reorderPackets
         engine.reorderMicroseconds = dataPath.reorderTime.microseconds
         engine.acknowledgeMicroseconds = dataPath.ackDelay.microseconds
+        engine.pinWorkers = dataPath.pin
+        engine.pollMicroseconds = dataPath.pollMicroseconds
         engine.allowUserToUser = dataPath.allowUserToUser
         engine.allowLocalDestinations = dataPath.allowGateway
         return engine

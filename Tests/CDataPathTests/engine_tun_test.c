@@ -31,6 +31,8 @@ static void run(int home, int namespace, const char *format, ...) {
 // The TUN is in its own namespace, the socket in the one we are in.
 static void start_side(rig_side *side, int home, int namespace, cw_role role, uint32_t workers) {
     cw_engine_config config = rig_config(role, workers);
+    config.pin_workers = workers > 1;
+    config.poll_microseconds = workers > 1 ? 50 : 0;
     memset(side, 0, sizeof *side);
     side->events = calloc(RIG_EVENTS, sizeof *side->events);
     for (uint32_t i = 0; i < workers; i++) {

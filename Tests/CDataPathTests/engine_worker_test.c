@@ -1,6 +1,8 @@
 // Workers that are stepped by hand, so that what threads do by chance happens for certain: one worker is behind with its commands while
 // another has gone on. Sockets are pairs; no privileges needed.
 #define _GNU_SOURCE
+#include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -170,10 +172,45 @@ static void test_notice_of_closed_session(void) {
     stop();
 }
 
+// Each worker is on one processor of ours, two of them on two if there are; and one that polls answers all the same when it sleeps, when it
+// is woken and when it stops.
+static void test_processors_and_polling(void) {
+    cpu_set_t ours, allowed, seen;
+    CHECK(sched_getaffinity(0, sizeof ours, &ours) == 0);
+    cw_engine_config config;
+    cw_engine_config_defaults(&config);
+    config.worker_count = 2;
+    config.pin_workers = true;
+    config.poll_microseconds = 1000;
+    CHECK_EQUAL(cw_engine_create(&config, &engine), CW_OK);
+    CHECK_EQUAL(cw_engine_start(engine), CW_OK);
+    for (uint64_t handle = 1; handle <= 200; handle++) {
+        cw_event events[8];
+        struct pollfd wait = {.fd = cw_engine_event_fd(engine), .events = POLLIN};
+        submit((cw_command){.type = CW_UNBIND, .session = handle}); // refused by the first worker
+        size_t count = 0;
+        while (count == 0 && poll(&wait, 1, 5000) == 1) count = cw_engine_poll(engine, events, 8);
+        CHECK(count == 1 && events[0].type == CW_EVENT_REFUSED && events[0].session == handle);
+    }
+    CPU_ZERO(&seen);
+    for (int i = 0; i < 2; i++) {
+        CHECK(pthread_getaffinity_np(engine->workers[i].thread, sizeof allowed, &allowed) == 0);
+        CHECK_EQUAL(CPU_COUNT(&allowed), 1);
+        CPU_OR(&seen, &seen, &allowed);
+    }
+    CHECK_EQUAL(CPU_COUNT(&seen), CPU_COUNT(&ours) > 1 ? 2 : 1);
+    CPU_AND(&allowed, &seen, &ours);
+    CHECK(CPU_EQUAL(&allowed, &seen));
+    cw_engine_destroy(engine);
+    config.poll_microseconds = 1001;
+    CHECK_EQUAL(cw_engine_create(&config, &engine), CW_INVALID);
+}
+
 int main(void) {
     RUN(stale_route);
     RUN(early_route);
     RUN(full_handoff_ring);
     RUN(notice_of_closed_session);
+    RUN(processors_and_polling);
     FINISH();
 }

@@ -63,6 +63,7 @@ import Testing
         Wrong("data-path", "rule-priority", "32766"), Wrong("data-path", "workers", "65"), Wrong("data-path", "batch", "257"),
         Wrong("data-path", "reorder-packets", "257"), Wrong("data-path", "reorder-time", "2"),
         Wrong("data-path", "ack-delay", "0"),
+        Wrong("data-path", "poll-microseconds", "1001"),
         Wrong("data-path", "max-sessions", "65536"), Wrong("data-path", "allow-user-to-user", "0"),
         Wrong("data-path", "allow-gateway", "\"no\""), Wrong("data-path", "allow-address-change", "[]", found: "an empty array"),
     ])

@@ -204,6 +204,8 @@ import Testing
         [data-path]
         interface = "cwtun"
         workers = 3
+        pin = false
+        poll-microseconds = 66
         batch = 17
         reorder-packets = 33
         reorder-time = "44ms"
@@ -278,6 +280,8 @@ import Testing
         #expect(engine.role == .gateway)
         #expect(engine.interface == "cwtun")
         #expect(engine.workers == 3)
+        #expect(!engine.pinWorkers)
+        #expect(engine.pollMicroseconds == 66)
         #expect(engine.batchSize == 17)
         #expect(engine.reorderPackets == 33)
         #expect(engine.reorderMicroseconds == 44_000)
@@ -287,6 +291,7 @@ import Testing
         #expect(engine.allowLocalDestinations)
         let other = try sample("").engine(["hub": .kernel])
         #expect((1...64).contains(other.workers))
+        #expect(other.pinWorkers && other.pollMicroseconds == 20)
         #expect(!other.allowUserToUser)
         #expect(!other.allowLocalDestinations)
     }

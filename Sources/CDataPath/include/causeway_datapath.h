@@ -108,7 +108,8 @@ typedef struct cw_engine_config {
     bool allow_user_to_user;       // inner destination may be another session's address
     bool allow_local_destinations; // inner destination may be an address of this host, 127/8, 169.254/16 or multicast
     bool wireguard;                // gateway only: with a WireGuard engine, set up as wireguard_config says (its worker_count is ours)
-    uint8_t reserved[5];
+    bool pin_workers;              // each worker keeps to one processor of those that the process may use
+    uint32_t poll_microseconds;    // under load a worker looks for so long whether there is more before it sleeps, 0...1000; 0: it sleeps
     cw_wg_config wireguard_config;
     // Non-blocking; the engine owns them from create on. -1: none, and what should leave that way is dropped and counted.
     int32_t gre_fd[CW_MAX_WORKERS]; // raw GRE socket of each worker

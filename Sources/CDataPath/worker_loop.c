@@ -1,0 +1,148 @@
+// Timers of a worker: none of its own. It sleeps until a descriptor is ready, a ring has something, or the earliest deadline of a
+// session's link (acknowledgment, reorder hold, Reset-Request) has come; and, after work, once more a few seconds later to give
+// memory back.
+//
+// A batch is what is there when it looks: nothing ever waits for a batch to fill.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "worker.h"
+
+enum { commands_per_round = 64, ready_per_round = 16, trim_seconds = 3 };
+
+// ---- Processors -------------------------------------------------------------------------------------------------------
+
+static int nth_processor(const cpu_set_t *set, uint32_t n) {
+    int processor = 0;
+    while (!CPU_ISSET(processor, set) || n-- > 0) processor++;
+    return processor;
+}
+
+// On its own processor, if it is to have one. Whoever has only one to share gains nothing by looking without sleeping.
+static void settle(cw_worker *worker) {
+    cpu_set_t allowed, own;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return; // more processors than the set has room for
+    uint32_t count = (uint32_t)CPU_COUNT(&allowed);
+    if (count == 1) worker->poll_nanoseconds = 0;
+    if (!worker->config->pin_workers || count == 0) return;
+    CPU_ZERO(&own);
+    CPU_SET(nth_processor(&allowed, worker->index % count), &own);
+    (void)sched_setaffinity(0, sizeof own, &own); // without it everything works all the same
+}
+
+// ---- Waiting ----------------------------------------------------------------------------------------------------------
+
+static bool has_ring_work(cw_worker *worker) {
+    uint32_t workers = worker->config->worker_count;
+    if (!worker->commands_blocked && cw_ring_waiting(&worker->commands)) return true;
+    for (uint32_t from = 0; from < workers; from++)
+        if (from != worker->index && cw_ring_waiting(&worker->engine->handoffs[from * workers + worker->index])) return true;
+    return false;
+}
+
+static int look(cw_worker *worker, const struct timespec *until, struct epoll_event *ready, int capacity) {
+    int count = epoll_pwait2(worker->epoll_fd, ready, capacity, until, NULL);
+    return count < 0 ? 0 : count;
+}
+
+static uint64_t next_deadline(const cw_worker *worker) {
+    uint64_t deadline = cw_timers_next(&worker->timers);
+    return deadline < worker->trim_at ? deadline : worker->trim_at;
+}
+
+// Looks again and again for a little while. 0: there was nothing, or something that has no descriptor.
+static int poll_for_work(cw_worker *worker, struct epoll_event *ready, int capacity) {
+    const struct timespec at_once = {0, 0};
+    uint64_t until = cw_now() + worker->poll_nanoseconds, deadline = next_deadline(worker);
+    if (deadline < until) until = deadline;
+    do {
+        int count = look(worker, &at_once, ready, capacity);
+        if (count > 0 || has_ring_work(worker)) return count;
+    } while (cw_now() < until);
+    return 0;
+}
+
+static int wait_for_work(cw_worker *worker, bool more, struct epoll_event *ready, int capacity) {
+    if (!more && worker->polling) {
+        int count = poll_for_work(worker, ready, capacity);
+        if (count > 0) return count;
+    }
+    struct timespec timeout = {0, 0}, *until = &timeout;
+    uint64_t began = cw_now();
+    atomic_store(&worker->sleeping, 1);
+    if (!more && !has_ring_work(worker)) {
+        uint64_t deadline = next_deadline(worker);
+        if (deadline == UINT64_MAX) {
+            until = NULL;
+        } else if (deadline > began) {
+            timeout.tv_sec = (time_t)((deadline - began) / 1000000000u);
+            timeout.tv_nsec = (long)((deadline - began) % 1000000000u);
+        }
+    }
+    int count = look(worker, until, ready, capacity);
+    atomic_store(&worker->sleeping, 0);
+    // Polling pays where it would have found what ended this sleep.
+    worker->polling = count > 0 && cw_now() - began < worker->poll_nanoseconds;
+    return count;
+}
+
+// ---- The loop ---------------------------------------------------------------------------------------------------------
+
+void *cw_worker_main(void *argument) {
+    cw_worker *worker = argument;
+    char name[16];
+    snprintf(name, sizeof name, "causeway-w%u", worker->index);
+    pthread_setname_np(pthread_self(), name);
+    settle(worker);
+    bool more = true;
+    while (!atomic_load_explicit(&worker->engine->stopping, memory_order_acquire)) {
+        struct epoll_event ready[ready_per_round];
+        bool gre_ready = false, tap_ready = false, tun_ready = false;
+        int count = wait_for_work(worker, more, ready, ready_per_round);
+        for (int i = 0; i < count; i++) {
+            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) continue;
+            if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
+            else if (ready[i].data.fd == worker->tap.fd) tap_ready = true;
+            else if (ready[i].data.fd == worker->tun.fd) tun_ready = true;
+            else if (ready[i].data.fd == worker->wake_fd) {
+                uint64_t ignored;
+                (void)!read(worker->wake_fd, &ignored, sizeof ignored);
+            }
+        }
+        uint64_t now = cw_now();
+        if (worker->trim_at <= now) {
+            cw_worker_trim(worker);
+            worker->trim_at = UINT64_MAX;
+        }
+        if (worker->trim_at == UINT64_MAX && (count > 0 || more)) worker->trim_at = now + trim_seconds * UINT64_C(1000000000);
+        cw_worker_refill(worker, 0);
+        // One bounded step each; epoll is level-triggered and brings back what was left.
+        cw_worker_enter(worker);
+        more = cw_worker_commands(worker, now, commands_per_round);
+        cw_worker_flush(worker, now);
+        if (tap_ready) cw_worker_receive_tapped(worker, now);
+        if (gre_ready && worker->gre_fd >= 0) cw_worker_receive(worker, now);
+        cw_worker_leave(worker);
+        for (int i = 0; i < count; i++)
+            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
+        cw_worker_refill(worker, 0);
+        cw_worker_enter(worker);
+        if (cw_worker_take_handoffs(worker, now)) more = true;
+        cw_worker_leave(worker);
+        cw_worker_enter(worker);
+        if (tun_ready && worker->tun.fd >= 0) cw_worker_read_tun(worker, now);
+        cw_worker_expire(worker, now);
+        cw_worker_leave(worker);
+        cw_worker_flush_notices(worker);
+        cw_worker_flush_events(worker);
+        cw_worker_publish(worker);
+    }
+    cw_worker_flush_events(worker);
+    cw_worker_publish(worker);
+    return NULL;
+}
