@@ -91,10 +91,23 @@ static cw_status create_wireguard(cw_engine *engine) {
     return status;
 }
 
+static bool choose_kernels(cw_engine *engine) {
+    const cw_cpu cpu = cw_cpu_probe();
+    cw_isa isa;
+    if (cw_isa_choose(&cpu, cw_isa_forced(), &isa) != CW_ISA_CHOSEN) return false;
+    const cw_cpu limited = cw_cpu_limited(&cpu, isa);
+    engine->kernels = cw_mppe_kernels_measure(&limited);
+    return true;
+}
+
 cw_status cw_engine_create(const cw_engine_config *config, cw_engine **out) {
     if (config == NULL || out == NULL || !cw_config_valid(config)) return CW_INVALID;
     cw_engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) return CW_NO_MEMORY;
+    if (!choose_kernels(engine)) { // what the environment asks for is not to be had
+        free(engine);
+        return CW_INVALID;
+    }
     engine->config = *config;
     engine->limits = (cw_link_limits){
         .reorder_packets = config->reorder_packets,
@@ -195,10 +208,7 @@ cw_wg *cw_engine_wireguard(const cw_engine *engine) { return engine->wireguard; 
 
 int32_t cw_engine_event_fd(const cw_engine *engine) { return engine->event_fd; }
 
-const char *cw_engine_isa(const cw_engine *engine) {
-    (void)engine;
-    return "scalar";
-}
+const char *cw_engine_isa(const cw_engine *engine) { return cw_mppe_kernels_name(&engine->kernels); }
 
 // ---- Events and counters ----------------------------------------------------------------------------------------------
 

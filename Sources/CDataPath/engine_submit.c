@@ -108,7 +108,9 @@ static cw_status submit_import(cw_engine *engine, const cw_command *command) {
     cw_link *probe = (cw_link *)(void *)engine->probe;
     cw_counters ignored = {0};
     cw_pool pool = {0};
-    cw_link_init(probe, &engine->limits, saved.open.flags, &ignored);
+    cw_link_shared shared = {.limits = engine->limits, .kernels = &engine->kernels};
+    cw_mppe_streams streams = {0};
+    cw_link_init(probe, &shared, &streams, saved.open.flags, &ignored);
     status = cw_link_import(probe, saved.link, saved.link_length, &used);
     cw_link_wipe(probe, &pool);
     if (status != CW_OK) return status;

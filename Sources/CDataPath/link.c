@@ -4,10 +4,11 @@
 
 size_t cw_link_size(void) { return sizeof(cw_link); }
 
-void cw_link_init(cw_link *link, const cw_link_limits *limits, uint32_t flags, cw_counters *counters) {
+void cw_link_init(cw_link *link, const cw_link_shared *shared, cw_mppe_streams *streams, uint32_t flags, cw_counters *counters) {
+    const cw_link_limits *limits = &shared->limits;
     memset(link, 0, sizeof *link);
-    link->limits = *limits;
-    if (link->limits.reorder_packets > CW_GRE_WINDOW_REACH) link->limits.reorder_packets = CW_GRE_WINDOW_REACH;
+    link->shared = shared;
+    link->streams = streams;
     link->flags = flags;
     link->counters = counters;
     link->control = cw_bucket_full(limits->control_rate, limits->control_burst, 0);
@@ -21,6 +22,8 @@ void cw_link_wipe(cw_link *link, cw_pool *pool) {
         link->held = buffer->next;
         cw_pool_give(pool, buffer);
     }
+    cw_mppe_receiver_clear(&link->receiver);
+    cw_mppe_transmitter_clear(&link->transmitter);
     explicit_bzero(link, sizeof *link);
 }
 
@@ -36,13 +39,13 @@ void cw_link_set_prefixes(cw_link *link, const cw_prefix *prefixes, uint32_t cou
 void cw_link_rekey(cw_link *link, const cw_rekey *rekey) {
     switch (rekey->direction) {
     case CW_RECEIVE:
-        cw_mppe_receiver_init(&link->receiver, rekey);
+        cw_mppe_receiver_init(&link->receiver, rekey, link->streams);
         link->doubt = (cw_link_doubt){0};
         // Identifiers go on: one that comes back would be taken for a repetition.
         link->requests = (cw_link_requests){.identifier = link->requests.identifier};
         break;
     case CW_TRANSMIT:
-        cw_mppe_transmitter_init(&link->transmitter, rekey);
+        cw_mppe_transmitter_init(&link->transmitter, rekey, link->streams);
         link->answers = (cw_link_answers){0};
         break;
     }
@@ -53,7 +56,7 @@ uint32_t cw_link_held(const cw_link *link) { return link->held_count; }
 uint64_t cw_link_deadline(const cw_link *link) {
     if (link->answers.count > 0) return 0;
     uint64_t deadline = UINT64_MAX;
-    if (link->held != NULL) deadline = link->held->arrived + link->limits.reorder_nanoseconds;
+    if (link->held != NULL) deadline = link->held->arrived + link->shared->limits.reorder_nanoseconds;
     if (link->ack_due && link->ack_at < deadline) deadline = link->ack_at;
     if (link->requests.due && link->requests.not_before < deadline) deadline = link->requests.not_before;
     return deadline;

@@ -44,6 +44,12 @@ void cw_pool_give(cw_pool *pool, cw_buffer *buffer);
 // in the counters that it was given; the worker counts packets_*, bytes_* and last_data_nanoseconds, after its IP checks.
 
 typedef struct cw_link cw_link; // defined in link_internal.h; size by cw_link_size()
+struct cw_mppe_chain;
+struct cw_mppe_job;
+struct cw_mppe_kernels;
+struct cw_mppe_stocks;
+struct cw_mppe_streams;
+
 typedef struct cw_link_limits {
     uint32_t reorder_packets;
     uint64_t reorder_nanoseconds;
@@ -52,13 +58,21 @@ typedef struct cw_link_limits {
     uint32_t key_budget; // below 4,096 an outage of some thousand packets ends in a new CCP negotiation
 } cw_link_limits;
 
+// What all links of a worker have in common. It outlives them.
+typedef struct cw_link_shared {
+    cw_link_limits limits;
+    const struct cw_mppe_kernels *kernels;
+    struct cw_mppe_stocks *stocks; // NULL: no keys ahead; for a link that nothing is sent to
+} cw_link_shared;
+
 // Who counts what in cw_counters. The link: gre_in, gre_out, control_in (delivered), control_out, reordered, lost, resets_*,
 // key_changes, last_in_nanoseconds, and the drops of GRE (malformed, duplicate, late), PPP, control, encryption and protocol.
 // The worker: packets_*, bytes_*, icmp_sent, last_data_nanoseconds and all other drops. The pointer is owned by one thread; the
 // worker publishes copies, so plain arithmetic is fine.
 size_t cw_link_size(void);
-void cw_link_init(cw_link *link, const cw_link_limits *limits, uint32_t flags, cw_counters *counters);
-void cw_link_wipe(cw_link *link, cw_pool *pool); // gives held buffers back, wipes keys
+// `streams` is memory for stateful MPPE (mppe.h), all zero, which a stateless link leaves alone.
+void cw_link_init(cw_link *link, const cw_link_shared *shared, struct cw_mppe_streams *streams, uint32_t flags, cw_counters *counters);
+void cw_link_wipe(cw_link *link, cw_pool *pool); // gives held buffers and stocks of keys back, wipes keys
 void cw_link_set_flags(cw_link *link, uint32_t flags);
 // Sets one direction's MPPE (see cw_rekey). Packets already held are decrypted with what is live when they are delivered.
 void cw_link_rekey(cw_link *link, const cw_rekey *rekey);
@@ -85,6 +99,19 @@ typedef struct cw_delivered {
 // pool and are counted; held ones stay with the link.
 size_t cw_link_receive(cw_link *link, uint64_t now, cw_buffer *const *packets, size_t count, cw_delivered *out, size_t capacity,
                        cw_pool *pool);
+
+// The same in steps, for a worker that decrypts what one call brought for all of its links at once. For each link open, then plan; then
+// cw_mppe_batch_keys for all chains; prepare; cw_mppe_batch_crypt for all jobs; and receive_opened, packet by packet in order. What is
+// planned are packets in order with nothing held and keys that are near: everything else goes its way in receive_opened.
+enum { CW_LINK_RUN = 64 }; // packets that are planned at most
+// Takes off the GRE headers. What is left in packets[], compacted, has a payload; the others are given back to the pool.
+size_t cw_link_open(cw_link *link, uint64_t now, cw_buffer **packets, size_t count, cw_pool *pool);
+// How many of the packets, from the first on, can be decrypted ahead; *needed says whether they need *chain.
+size_t cw_link_plan(cw_link *link, cw_buffer *const *packets, size_t count, struct cw_mppe_chain *chain, bool *needed);
+void cw_link_prepare(cw_link *link, cw_buffer *const *packets, size_t run, struct cw_mppe_job *jobs); // `run` jobs
+size_t cw_link_receive_opened(cw_link *link, uint64_t now, cw_buffer *const *packets, size_t count, size_t run, cw_delivered *out,
+                              size_t capacity, cw_pool *pool);
+
 // Releases held packets whose time is over. Same output rules.
 size_t cw_link_expire(cw_link *link, uint64_t now, cw_delivered *out, size_t capacity, cw_pool *pool);
 uint32_t cw_link_held(const cw_link *link);
@@ -94,7 +121,12 @@ uint32_t cw_link_held(const cw_link *link);
 // given back to the pool and counted; out[] gets the others, compacted. Returns how many.
 size_t cw_link_send_data(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
                          cw_pool *pool);
-// The same for one control frame (clear, FF 03 in front unless protocol != LCP and ACFC is on). Buffer data = frame payload.
+// The same in steps: plan for each link, at most CW_LINK_RUN packets and once before each cw_link_send_planned; cw_mppe_batch_keys;
+// send_planned, which appends to jobs[*job_count] at most one job for each packet; cw_mppe_batch_crypt, and then they may leave.
+bool cw_link_send_plan(cw_link *link, size_t count, struct cw_mppe_chain *chain); // true: *chain is needed
+size_t cw_link_send_planned(cw_link *link, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
+                            struct cw_mppe_job *jobs, size_t *job_count, cw_pool *pool);
+// One control frame (clear, FF 03 in front unless protocol != LCP and ACFC is on). Buffer data = frame payload.
 void cw_link_send_control(cw_link *link, uint64_t now, uint16_t peer_call_id, uint16_t protocol, cw_buffer *buffer);
 // Frames that the link itself has to send (Reset-Request/-Ack, stand-alone acks): builds up to `capacity` complete GRE packets
 // in buffers from the pool. Call after receive/expire and when cw_link_deadline has passed. Order matters: a Reset-Ack built

@@ -65,22 +65,23 @@ typedef struct cw_link_answers {
 } cw_link_answers;
 
 struct cw_link {
-    cw_link_limits limits;
-    uint32_t flags;
-    bool open;
+    const cw_link_shared *shared;
+    cw_mppe_streams *streams;
     cw_counters *counters;
     const cw_prefix *prefixes;
     uint32_t prefix_count;
+    uint32_t flags;
+    bool open;
 
     // Receiving.
+    bool has_candidate; // of a far jump without keys to prove it: believed if a second packet agrees
+    bool ack_due;       // `acknowledged` has not been sent yet
+    uint32_t candidate;
+    uint32_t acknowledged; // the last one that was taken
+    uint64_t ack_at;
     cw_gre_window window;
     cw_buffer *held; // by sequence; equal ones in order of arrival
     uint32_t held_count;
-    bool has_candidate; // of a far jump without keys to prove it: believed if a second packet agrees
-    uint32_t candidate;
-    bool ack_due;          // `acknowledged` has not been sent yet
-    uint32_t acknowledged; // the last one that was taken
-    uint64_t ack_at;
     cw_bucket control;
     cw_bucket budget;
     cw_mppe_receiver receiver;
@@ -93,8 +94,8 @@ struct cw_link {
     cw_link_answers answers;
 };
 
-static inline bool cw_link_receives_encrypted(const cw_link *link) { return link->receiver.suite.bits != 0; }
-static inline bool cw_link_sends_encrypted(const cw_link *link) { return link->transmitter.suite.bits != 0; }
+static inline bool cw_link_receives_encrypted(const cw_link *link) { return link->receiver.keys.suite.bits != 0; }
+static inline bool cw_link_sends_encrypted(const cw_link *link) { return link->transmitter.keys.suite.bits != 0; }
 
 static inline void cw_link_drop(cw_link *link, cw_drop cause, cw_buffer *buffer, cw_pool *pool) {
     link->counters->drops[cause]++;

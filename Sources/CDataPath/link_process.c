@@ -9,6 +9,7 @@ static cw_mppe_context context_of(cw_link *link, uint64_t now, uint32_t sequence
         .prefixes = link->prefixes,
         .prefix_count = link->prefix_count,
         .key_changes = &link->counters->key_changes,
+        .stocks = link->shared->stocks,
     };
 }
 
@@ -20,7 +21,7 @@ static void owe_ack(cw_link *link, uint32_t sequence, uint64_t now) {
     link->acknowledged = sequence;
     if (link->ack_due) return;
     link->ack_due = true;
-    link->ack_at = now + link->limits.ack_nanoseconds;
+    link->ack_at = now + link->shared->limits.ack_nanoseconds;
 }
 
 // The packet did nothing for us; those that come later need not wait for it. Those that wait already go on waiting, because this one may

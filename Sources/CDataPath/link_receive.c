@@ -29,7 +29,7 @@ static void drain(cw_link *link, cw_link_output *output) {
     while (link->held != NULL) {
         cw_gre_place place = cw_gre_window_place(&link->window, link->held->sequence);
         bool waits = place == CW_GRE_AHEAD || place == CW_GRE_FAR;
-        if (waits && output->now < link->held->arrived + link->limits.reorder_nanoseconds) return;
+        if (waits && output->now < link->held->arrived + link->shared->limits.reorder_nanoseconds) return;
         process_held(link, output, place);
     }
 }
@@ -38,8 +38,13 @@ static void release_all(cw_link *link, cw_link_output *output) {
     while (link->held != NULL) process_held(link, output, cw_gre_window_place(&link->window, link->held->sequence));
 }
 
+static uint32_t most_held(const cw_link *link) {
+    uint32_t limit = link->shared->limits.reorder_packets;
+    return limit < CW_GRE_WINDOW_REACH ? limit : CW_GRE_WINDOW_REACH;
+}
+
 static void hold(cw_link *link, cw_link_output *output, cw_buffer *buffer) {
-    if (link->held_count == link->limits.reorder_packets) { // bounded: the gap in front is given up
+    if (link->held_count == most_held(link)) { // bounded: the gap in front is given up
         process_held(link, output, cw_gre_window_place(&link->window, link->held->sequence));
         drain(link, output);
     }
@@ -96,7 +101,7 @@ static void arrive(cw_link *link, cw_link_output *output, cw_buffer *buffer) {
     case CW_GRE_LATE: cw_link_drop(link, CW_DROP_GRE_LATE, buffer, output->pool); return;
     case CW_GRE_FAR: arrive_far(link, output, buffer); return;
     case CW_GRE_AHEAD:
-        if (link->limits.reorder_packets > 0 && (buffer->flags & CW_BUFFER_PREPARED) == 0) {
+        if (link->shared->limits.reorder_packets > 0 && (buffer->flags & CW_BUFFER_PREPARED) == 0) {
             hold(link, output, buffer);
             return;
         }
@@ -111,17 +116,17 @@ static void arrive(cw_link *link, cw_link_output *output, cw_buffer *buffer) {
 }
 
 // True: a packet with payload, and the buffer is now at its PPP frame.
-static bool open_gre(cw_link *link, cw_link_output *output, cw_buffer *buffer) {
+static bool open_gre(cw_link *link, uint64_t now, cw_buffer *buffer, cw_pool *pool) {
     cw_gre_header header;
     if (!cw_gre_parse(cw_buffer_data(buffer), buffer->length, &header)) {
-        cw_link_drop(link, CW_DROP_GRE_MALFORMED, buffer, output->pool);
+        cw_link_drop(link, CW_DROP_GRE_MALFORMED, buffer, pool);
         return false;
     }
     link->counters->gre_in++;
-    link->counters->last_in_nanoseconds = output->now;
+    link->counters->last_in_nanoseconds = now;
     // What is acknowledged does not matter to us: nobody's sending waits for it any more (RFC 2637 section 4.4 notwithstanding).
     if (!header.has_sequence) {
-        cw_pool_give(output->pool, buffer);
+        cw_pool_give(pool, buffer);
         return false;
     }
     buffer->offset += header.header_length;
@@ -131,43 +136,88 @@ static bool open_gre(cw_link *link, cw_link_output *output, cw_buffer *buffer) {
     return true;
 }
 
-// Packets in order, encrypted, with keys at hand: all decrypted in one batch before the first is looked at.
-static size_t prepare_run(cw_link *link, cw_buffer *const *packets, size_t count) {
-    if (!cw_link_receives_encrypted(link) || !link->receiver.stateless || !link->window.learned) return 0;
-    cw_mppe_job jobs[CW_MPPE_BATCH];
+size_t cw_link_open(cw_link *link, uint64_t now, cw_buffer **packets, size_t count, cw_pool *pool) {
+    size_t left = 0;
+    for (size_t n = 0; n < count; n++)
+        if (open_gre(link, now, packets[n], pool)) packets[left++] = packets[n];
+    return left;
+}
+
+// ---- Decrypted ahead ----
+
+// The PPP frame's payload, if the frame is an encrypted one.
+static uint8_t *mppe_packet(cw_buffer *buffer, size_t *length) {
+    cw_ppp_header ppp;
+    uint8_t *frame = cw_buffer_data(buffer);
+    if (!cw_ppp_parse(frame, buffer->length, &ppp) || ppp.protocol != CW_PPP_COMPRESSED) return NULL;
+    *length = (size_t)buffer->length - ppp.length;
+    return frame + ppp.length;
+}
+
+// With something held, or a gap in which the count may have wrapped, what one packet does decides how the next one is looked at.
+size_t cw_link_plan(cw_link *link, cw_buffer *const *packets, size_t count, cw_mppe_chain *chain, bool *needed) {
+    *needed = false;
+    if (!cw_link_receives_encrypted(link) || !link->receiver.stateless || !link->window.learned || link->held != NULL) return 0;
     uint32_t expected = link->window.expected;
-    size_t n = 0;
-    for (; n < count && n < CW_MPPE_BATCH && packets[n]->sequence == expected; n++, expected++) {
-        cw_buffer *buffer = packets[n];
-        cw_ppp_header ppp;
-        uint8_t *frame = cw_buffer_data(buffer);
-        if (!cw_ppp_parse(frame, buffer->length, &ppp) || ppp.protocol != CW_PPP_COMPRESSED) break;
-        if (!cw_mppe_prepare(&link->receiver, &link->counters->key_changes, frame + ppp.length, (size_t)buffer->length - ppp.length,
-                             &jobs[n]))
-            break;
-        buffer->flags = CW_BUFFER_PREPARED;
+    unsigned keys = 0;
+    size_t run = 0;
+    for (; run < count && run < CW_LINK_RUN && packets[run]->sequence == expected; run++, expected++) {
+        size_t length;
+        const uint8_t *packet = mppe_packet(packets[run], &length);
+        unsigned ahead = packet == NULL ? 0 : cw_mppe_ahead(&link->receiver, packet, length);
+        if (ahead == 0 || cw_gre_window_gap(&link->window, expected) > CW_MPPE_COUNT_SPACE) break;
+        if (ahead > keys) keys = ahead;
     }
-    cw_mppe_crypt_batch(jobs, n);
-    return n;
+    if (run == 0 || !cw_mppe_stock_lend(link->shared->stocks, &link->receiver.keys)) return 0;
+    *needed = cw_mppe_stock_chain(&link->receiver.keys, keys, &link->counters->key_changes, chain);
+    return run;
+}
+
+void cw_link_prepare(cw_link *link, cw_buffer *const *packets, size_t run, cw_mppe_job *jobs) {
+    for (size_t n = 0; n < run; n++) {
+        size_t length;
+        uint8_t *packet = mppe_packet(packets[n], &length);
+        cw_mppe_prepare(&link->receiver, packet, length, &jobs[n]);
+        packets[n]->flags = CW_BUFFER_PREPARED;
+    }
+}
+
+// For one link alone.
+static size_t prepare_run(cw_link *link, cw_buffer *const *packets, size_t count) {
+    cw_mppe_job jobs[CW_LINK_RUN];
+    cw_mppe_chain chain;
+    bool needed;
+    size_t run = cw_link_plan(link, packets, count, &chain, &needed);
+    if (needed) cw_mppe_batch_keys(link->shared->kernels, &chain, 1);
+    cw_link_prepare(link, packets, run, jobs);
+    cw_mppe_batch_crypt(link->shared->kernels, jobs, run, NULL, 0);
+    return run;
+}
+
+size_t cw_link_receive_opened(cw_link *link, uint64_t now, cw_buffer *const *packets, size_t count, size_t run, cw_delivered *out,
+                              size_t capacity, cw_pool *pool) {
+    cw_link_output output = {.out = out, .capacity = capacity, .pool = pool, .now = now};
+    drain(link, &output);
+    for (size_t n = 0; n < count;) {
+        if (run == 0) run = prepare_run(link, packets + n, count - n);
+        size_t end = n + (run > 0 ? run : 1);
+        for (; n < end; n++) arrive(link, &output, packets[n]);
+        run = 0;
+    }
+    return output.count;
 }
 
 size_t cw_link_receive(cw_link *link, uint64_t now, cw_buffer *const *packets, size_t count, cw_delivered *out, size_t capacity,
                        cw_pool *pool) {
-    cw_link_output output = {.out = out, .capacity = capacity, .pool = pool, .now = now};
+    size_t delivered = 0;
     for (size_t at = 0; at < count;) {
-        cw_buffer *batch[CW_MPPE_BATCH];
+        cw_buffer *batch[CW_LINK_RUN];
         size_t taken = 0;
-        for (; at < count && taken < CW_MPPE_BATCH; at++) {
-            if (open_gre(link, &output, packets[at])) batch[taken++] = packets[at];
-        }
-        drain(link, &output);
-        for (size_t n = 0; n < taken;) {
-            size_t run = prepare_run(link, batch + n, taken - n);
-            size_t end = n + (run > 0 ? run : 1);
-            for (; n < end; n++) arrive(link, &output, batch[n]);
-        }
+        for (; at < count && taken < CW_LINK_RUN; at++) batch[taken++] = packets[at];
+        taken = cw_link_open(link, now, batch, taken, pool);
+        delivered += cw_link_receive_opened(link, now, batch, taken, 0, out + delivered, capacity - delivered, pool);
     }
-    return output.count;
+    return delivered;
 }
 
 size_t cw_link_expire(cw_link *link, uint64_t now, cw_delivered *out, size_t capacity, cw_pool *pool) {

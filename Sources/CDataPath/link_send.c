@@ -38,11 +38,16 @@ static cw_drop refusal(const cw_link *link, const cw_buffer *buffer) {
     return CW_DROP_COUNT;
 }
 
-size_t cw_link_send_data(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
-                         cw_pool *pool) {
-    (void)now;
-    cw_mppe_job jobs[CW_MPPE_BATCH];
-    size_t job_count = 0, sent = 0;
+bool cw_link_send_plan(cw_link *link, size_t count, cw_mppe_chain *chain) {
+    cw_mppe_transmitter *transmitter = &link->transmitter;
+    if (!link->open || !cw_link_sends_encrypted(link) || !transmitter->stateless) return false;
+    if (!cw_mppe_stock_lend(link->shared->stocks, &transmitter->keys)) return false;
+    return cw_mppe_stock_chain(&transmitter->keys, (unsigned)count, &link->counters->key_changes, chain);
+}
+
+size_t cw_link_send_planned(cw_link *link, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
+                            cw_mppe_job *jobs, size_t *job_count, cw_pool *pool) {
+    size_t sent = 0;
     for (size_t n = 0; n < count; n++) {
         cw_buffer *buffer = packets[n];
         cw_drop cause = refusal(link, buffer);
@@ -57,19 +62,30 @@ size_t cw_link_send_data(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_
             buffer->offset -= (uint16_t)length;
             buffer->length += (uint16_t)length;
             if (cw_mppe_transmit(&link->transmitter, &link->counters->key_changes, cw_buffer_data(buffer), buffer->length,
-                                 &jobs[job_count]))
-                job_count++;
-            if (job_count == CW_MPPE_BATCH) {
-                cw_mppe_crypt_batch(jobs, job_count);
-                job_count = 0;
-            }
+                                 &jobs[*job_count]))
+                ++*job_count;
             protocol = CW_PPP_COMPRESSED;
         }
         put_ppp(link, protocol, buffer);
         put_gre(link, peer_call_id, buffer);
         out[sent++] = buffer;
     }
-    cw_mppe_crypt_batch(jobs, job_count);
+    return sent;
+}
+
+size_t cw_link_send_data(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
+                         cw_pool *pool) {
+    (void)now;
+    size_t sent = 0;
+    for (size_t at = 0, n; at < count; at += n) {
+        cw_mppe_job jobs[CW_LINK_RUN];
+        cw_mppe_chain chain;
+        size_t job_count = 0;
+        n = count - at < CW_LINK_RUN ? count - at : CW_LINK_RUN;
+        if (cw_link_send_plan(link, n, &chain)) cw_mppe_batch_keys(link->shared->kernels, &chain, 1);
+        sent += cw_link_send_planned(link, peer_call_id, packets + at, n, out + sent, jobs, &job_count, pool);
+        cw_mppe_batch_crypt(link->shared->kernels, jobs, job_count, NULL, 0);
+    }
     return sent;
 }
 

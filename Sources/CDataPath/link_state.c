@@ -76,17 +76,16 @@ static void count12(walk *w, uint16_t *count) {
 }
 
 static void receiver(walk *w, cw_mppe_receiver *receiver) {
-    receiver->ahead_first = receiver->ahead_count = 0; // left out: they are derived again
-    explicit_bzero(receiver->trail, sizeof receiver->trail);
-    suite(w, &receiver->suite);
+    explicit_bzero(receiver->trail, sizeof receiver->trail); // left out, as the keys ahead: they are derived again
+    suite(w, &receiver->keys.suite);
     boolean(w, &receiver->stateless);
     count12(w, &receiver->next);
-    octets(w, receiver->key, sizeof receiver->key);
-    if (receiver->stateless || receiver->suite.bits == 0) return;
-    stream(w, &receiver->stream);
+    octets(w, receiver->keys.key, sizeof receiver->keys.key);
+    if (receiver->stateless || receiver->keys.suite.bits == 0) return;
+    stream(w, &receiver->streams->receive);
     boolean(w, &receiver->has_tentative);
     if (receiver->has_tentative) {
-        stream(w, &receiver->tentative);
+        stream(w, &receiver->streams->tentative);
         count12(w, &receiver->tentative_next);
     }
     u8(w, &receiver->outstanding);
@@ -94,12 +93,12 @@ static void receiver(walk *w, cw_mppe_receiver *receiver) {
 }
 
 static void transmitter(walk *w, cw_mppe_transmitter *transmitter) {
-    suite(w, &transmitter->suite);
+    suite(w, &transmitter->keys.suite);
     boolean(w, &transmitter->stateless);
     count12(w, &transmitter->next);
-    octets(w, transmitter->key, sizeof transmitter->key);
-    if (transmitter->stateless || transmitter->suite.bits == 0) return;
-    stream(w, &transmitter->stream);
+    octets(w, transmitter->keys.key, sizeof transmitter->keys.key);
+    if (transmitter->stateless || transmitter->keys.suite.bits == 0) return;
+    stream(w, &transmitter->streams->transmit);
     boolean(w, &transmitter->flush);
 }
 
@@ -135,11 +134,28 @@ static void state(walk *w, cw_link *link) {
     if (link->answers.count > CW_RESET_ANSWERS) w->failed = true;
 }
 
+// A copy to walk over, since the walk is the same for writing and for reading, with streams of its own and without stocks.
+static void copy_link(const cw_link *link, cw_link *copy, cw_mppe_streams *streams) {
+    *copy = *link;
+    copy->receiver.keys.stock = copy->transmitter.keys.stock = NULL;
+    copy->receiver.streams = copy->transmitter.streams = streams;
+}
+
+static bool is_stateful(const cw_mppe_keys *keys, bool stateless) { return keys->suite.bits != 0 && !stateless; }
+
+static bool has_streams(const cw_link *link) {
+    return is_stateful(&link->receiver.keys, link->receiver.stateless) || is_stateful(&link->transmitter.keys, link->transmitter.stateless);
+}
+
 size_t cw_link_export(const cw_link *link, uint8_t *out, size_t capacity) {
-    cw_link copy = *link; // the walk is the same as for reading, which writes
+    cw_link copy;
+    cw_mppe_streams streams;
+    copy_link(link, &copy, &streams);
+    if (has_streams(link)) streams = *link->streams;
     walk w = {.out = out, .limit = capacity};
     state(&w, &copy);
     explicit_bzero(&copy, sizeof copy);
+    explicit_bzero(&streams, sizeof streams);
     return w.failed ? 0 : w.at;
 }
 
@@ -147,13 +163,20 @@ cw_status cw_link_import(cw_link *link, const uint8_t *in, size_t length, size_t
     if (length < 4) return CW_INVALID;
     if (in[0] != (CW_LINK_STATE_MAGIC & 0xff) || in[1] != CW_LINK_STATE_MAGIC >> 8) return CW_INVALID;
     if (in[2] != CW_LINK_STATE_VERSION || in[3] != 0) return CW_VERSION;
-    cw_link copy = *link;
+    cw_link copy;
+    cw_mppe_streams streams = {0};
+    copy_link(link, &copy, &streams);
     walk w = {.in = in, .limit = length};
     state(&w, &copy);
     if (!w.failed) {
+        cw_mppe_receiver_clear(&link->receiver);
+        cw_mppe_transmitter_clear(&link->transmitter);
         *link = copy;
+        link->receiver.streams = link->transmitter.streams = link->streams;
+        if (has_streams(link)) *link->streams = streams;
         *used = w.at;
     }
     explicit_bzero(&copy, sizeof copy);
+    explicit_bzero(&streams, sizeof streams);
     return w.failed ? CW_INVALID : CW_OK;
 }

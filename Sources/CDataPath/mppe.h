@@ -6,7 +6,8 @@
 // proof (ppp_frame.h), and everything that has not proved itself is worked on in copies. How a key is found:
 //
 // - Stateless: the key changes for every packet, so the key chain alone decides. Keys for the next CW_MPPE_AHEAD counts are derived
-//   once and kept until the state moves past them, so trying them again costs nothing; farther ones are paid from the budget.
+//   once and kept in a stock (mppe_stock.h) until the state moves past them, so trying them again costs next to nothing; farther ones
+//   are paid from the budget.
 //   The 12-bit count wraps, so a difference d may mean d + 4096 m for every m that the gap in GRE numbers leaves possible.
 // - Stateful: the key changes at every count xxFF and the RC4 stream runs on from packet to packet; after a loss only a FLUSHED packet
 //   helps. RFC 3078 and FreeBSD restart the stream with the same key there, Linux changes the key on every FLUSHED packet, and
@@ -17,6 +18,7 @@
 #define CW_MPPE_H
 
 #include "mppe_key.h"
+#include "mppe_stock.h"
 #include "ppp_frame.h"
 #include "rc4.h"
 #include "token_bucket.h"
@@ -31,44 +33,44 @@ enum { // protocol
 };
 
 enum { // ours
-    CW_MPPE_AHEAD = 64,
     CW_MPPE_WRAPS = 64,       // how often a count may have wrapped unseen
     CW_MPPE_TRAIL = 4,        // farther keys that are remembered: the next packet's are one step on
     CW_MPPE_SKIP = 256,       // counts that a sender like ours skips at most for a Reset-Request
     CW_MPPE_OUTSTANDING = 15, // Reset-Requests whose answers may all have been lost
 };
 
-typedef struct cw_mppe_receiver {
-    cw_mppe_suite suite;
-    bool stateless;
-    uint16_t next;                 // count of the packet after the last proven one
-    uint8_t key[CW_MPPE_KEY_SIZE]; // of the last proven packet; before the first one: the initial key
+// What only stateful directions need, and large: kept apart, so that the memory of a stateless session does not have it.
+typedef struct cw_mppe_streams {
+    cw_rc4 receive;   // for the packet `next`
+    cw_rc4 tentative; // where the stream is if the last packets in order, which proved nothing, were genuine
+    cw_rc4 transmit;
+} cw_mppe_streams;
 
-    // Stateless: keys of the counts from `next` on, as far as they were derived. A ring.
-    uint8_t ahead[CW_MPPE_AHEAD][CW_MPPE_KEY_SIZE];
-    uint8_t ahead_first, ahead_count;
-    // Keys beyond the ring that were tried in vain, by their distance from `next`. An outage longer than the budget of one second is
-    // worked off this way, packet by packet, instead of from the beginning each time.
+typedef struct cw_mppe_receiver {
+    cw_mppe_keys keys; // stateless: keys.stock has those of the counts from `next` on
+    bool stateless;
+    uint16_t next; // count of the packet after the last proven one
+
+    // Stateless: keys beyond the stock that were tried in vain, by their distance from `next`. An outage longer than the budget of one
+    // second is worked off this way, packet by packet, instead of from the beginning each time.
     struct {
         uint32_t position; // 0: none
         uint8_t key[CW_MPPE_KEY_SIZE];
     } trail[CW_MPPE_TRAIL];
 
     // Stateful.
-    cw_rc4 stream;    // for the packet `next`
-    cw_rc4 tentative; // where the stream is if the last packets in order, which proved nothing, were genuine
+    cw_mppe_streams *streams;
     uint16_t tentative_next;
     bool has_tentative;
     uint8_t outstanding; // Reset-Requests sent for which the peer may have changed the key
 } cw_mppe_receiver;
 
 typedef struct cw_mppe_transmitter {
-    cw_mppe_suite suite;
+    cw_mppe_keys keys;
     bool stateless;
-    uint16_t next;
-    uint8_t key[CW_MPPE_KEY_SIZE];
-    cw_rc4 stream;
     bool flush; // a Reset-Ack is on its way: the next packet restarts the stream
+    uint16_t next;
+    cw_mppe_streams *streams;
 } cw_mppe_transmitter;
 
 // What surrounds one received packet.
@@ -80,6 +82,7 @@ typedef struct cw_mppe_context {
     const cw_prefix *prefixes;
     uint32_t prefix_count;
     uint64_t *key_changes;
+    cw_mppe_stocks *stocks; // NULL: no keys are kept, and those near are derived each time
 } cw_mppe_context;
 
 typedef enum cw_mppe_verdict {
@@ -95,20 +98,27 @@ typedef struct cw_mppe_result {
     cw_ppp_header inner; // of the plaintext, if proven
 } cw_mppe_result;
 
-// False, and the receiver is off: key_bits is not 40, 56 or 128.
-bool cw_mppe_receiver_init(cw_mppe_receiver *receiver, const cw_rekey *rekey);
+// Off, its stock returned and its streams wiped. It must have been all zero or initialised before.
+void cw_mppe_receiver_clear(cw_mppe_receiver *receiver);
+// False, and the receiver is off: key_bits is not 40, 56 or 128. Must have been all zero or initialised before. Only a stateful one
+// touches the streams.
+bool cw_mppe_receiver_init(cw_mppe_receiver *receiver, const cw_rekey *rekey, cw_mppe_streams *streams);
 // packet[0..<length] is MPPE header and ciphertext. If proven, the ciphertext has been decrypted in place and the state has moved;
 // otherwise the packet is unchanged. With `probe`, neither packet nor state change in any case.
 cw_mppe_result cw_mppe_receive(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length, bool probe);
 
-// The batch way for stateless packets that come in order: prepare fills in a job that decrypts the packet in place, if the key is at
-// hand; after cw_mppe_crypt_batch, cw_mppe_receive_prepared proves and commits. Not proven means: the plaintext is lost, drop it.
-bool cw_mppe_prepare(cw_mppe_receiver *receiver, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_job *job);
+// The batch way for stateless packets that come in order. ahead: how many keys have to be in the stock for this packet, 0: it goes the
+// other way. prepare fills in the job that decrypts the packet in place, once they are there; after cw_mppe_batch_crypt,
+// receive_prepared proves and commits. Not proven means: the plaintext is lost, drop it.
+unsigned cw_mppe_ahead(const cw_mppe_receiver *receiver, const uint8_t *packet, size_t length);
+void cw_mppe_prepare(const cw_mppe_receiver *receiver, uint8_t *packet, size_t length, cw_mppe_job *job);
 cw_mppe_result cw_mppe_receive_prepared(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length);
 
-bool cw_mppe_transmitter_init(cw_mppe_transmitter *transmitter, const cw_rekey *rekey);
+// As for the receiver.
+void cw_mppe_transmitter_clear(cw_mppe_transmitter *transmitter);
+bool cw_mppe_transmitter_init(cw_mppe_transmitter *transmitter, const cw_rekey *rekey, cw_mppe_streams *streams);
 // packet[0..<length] is room for the MPPE header, then the plaintext. Writes the header; a stateful packet is encrypted at once and
-// false returned, for a stateless one *job does it.
+// false returned, for a stateless one *job does it. Its key is the next one of keys.stock, or derived here if there is none.
 bool cw_mppe_transmit(cw_mppe_transmitter *transmitter, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_job *job);
 
 static inline bool cw_mppe_is_flag(uint16_t count) { return (count & 0xff) == 0xff; }

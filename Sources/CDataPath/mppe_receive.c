@@ -4,12 +4,23 @@
 
 #include "link_bytes.h"
 
-bool cw_mppe_receiver_init(cw_mppe_receiver *receiver, const cw_rekey *rekey) {
+void cw_mppe_receiver_clear(cw_mppe_receiver *receiver) {
+    cw_mppe_stock_return(&receiver->keys);
+    if (receiver->keys.suite.bits != 0 && !receiver->stateless) {
+        explicit_bzero(&receiver->streams->receive, sizeof receiver->streams->receive);
+        explicit_bzero(&receiver->streams->tentative, sizeof receiver->streams->tentative);
+    }
     explicit_bzero(receiver, sizeof *receiver);
-    if (!cw_mppe_suite_init(&receiver->suite, rekey->key_bits, rekey->start_key, receiver->key)) return false;
+}
+
+bool cw_mppe_receiver_init(cw_mppe_receiver *receiver, const cw_rekey *rekey, cw_mppe_streams *streams) {
+    cw_mppe_receiver_clear(receiver);
+    receiver->streams = streams;
+    cw_mppe_keys *keys = &receiver->keys;
+    if (!cw_mppe_suite_init(&keys->suite, rekey->key_bits, rekey->start_key, keys->key)) return false;
     receiver->stateless = (rekey->flags & CW_MPPE_STATELESS) != 0;
     // RFC 3078 section 7.1 and 7.2: a stateless packet is always preceded by a key change, the first stateful one is not.
-    if (!receiver->stateless) cw_rc4_key(&receiver->stream, receiver->key, receiver->suite.length);
+    if (!receiver->stateless) cw_rc4_key(&streams->receive, keys->key, keys->suite.length);
     return true;
 }
 
@@ -20,36 +31,31 @@ cw_proof cw_mppe_try_key(const cw_mppe_receiver *receiver, const cw_mppe_context
         .in = cipher,
         .out = head,
         .length = (uint16_t)(length < sizeof head ? length : sizeof head),
-        .key_length = receiver->suite.length,
+        .key_length = receiver->keys.suite.length,
     };
     memcpy(job.key, key, sizeof job.key);
     cw_mppe_crypt_batch(&job, 1);
     return cw_ppp_prove(head, length, context->prefixes, context->prefix_count, inner);
 }
 
-// Makes sure that the key for the count `next + steps` is in the ring. steps < CW_MPPE_AHEAD.
-static const uint8_t *key_ahead(cw_mppe_receiver *receiver, uint32_t steps, uint64_t *key_changes) {
-    while (receiver->ahead_count <= steps) {
-        unsigned at = (receiver->ahead_first + receiver->ahead_count) % CW_MPPE_AHEAD;
-        const uint8_t *before =
-            receiver->ahead_count == 0 ? receiver->key : receiver->ahead[(at + CW_MPPE_AHEAD - 1) % CW_MPPE_AHEAD];
-        cw_mppe_key_change(&receiver->suite, before, receiver->ahead[at]);
-        receiver->ahead_count++;
-        ++*key_changes;
+// The key for the count `next + steps`. steps < CW_MPPE_AHEAD.
+static void key_ahead(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint32_t steps, uint8_t key[CW_MPPE_KEY_SIZE]) {
+    cw_mppe_keys *keys = &receiver->keys;
+    if (!cw_mppe_stock_lend(context->stocks, keys)) {
+        memcpy(key, keys->key, CW_MPPE_KEY_SIZE);
+        for (uint32_t n = 0; n <= steps; n++) cw_mppe_key_change(&keys->suite, key, key);
+        *context->key_changes += steps + 1;
+        return;
     }
-    return receiver->ahead[(receiver->ahead_first + steps) % CW_MPPE_AHEAD];
+    cw_mppe_chain chain;
+    if (cw_mppe_stock_chain(keys, steps + 1, context->key_changes, &chain)) cw_mppe_batch_keys(context->stocks->kernels, &chain, 1);
+    memcpy(key, cw_mppe_stock_key(keys, steps), CW_MPPE_KEY_SIZE);
 }
 
 static void commit(cw_mppe_receiver *receiver, uint32_t difference, const uint8_t *key) {
-    memmove(receiver->key, key, sizeof receiver->key);
+    cw_mppe_stock_pass(&receiver->keys, key, difference + 1);
     explicit_bzero(receiver->trail, sizeof receiver->trail);
     receiver->next = (uint16_t)((receiver->next + difference + 1) & CW_MPPE_COUNT_MASK);
-    if (difference >= receiver->ahead_count) {
-        receiver->ahead_first = receiver->ahead_count = 0;
-        return;
-    }
-    receiver->ahead_first = (uint8_t)((receiver->ahead_first + difference + 1) % CW_MPPE_AHEAD);
-    receiver->ahead_count = (uint8_t)(receiver->ahead_count - difference - 1);
 }
 
 // The nearest known key that is not past `target` nor before *position.
@@ -65,16 +71,16 @@ static cw_mppe_result prove_stateless(cw_mppe_receiver *receiver, const cw_mppe_
                                       size_t length, bool probe) {
     cw_mppe_result result = {.verdict = CW_MPPE_UNVERIFIED};
     uint8_t key[CW_MPPE_KEY_SIZE] = {0};
-    uint32_t position = 0; // of `key`, if it is past the ring: as `difference`
+    uint32_t position = 0; // of `key`, if it is past the stock: as `difference`
     uint64_t spent = 0;
     for (uint32_t wraps = 0; wraps <= CW_MPPE_WRAPS; wraps++) {
         uint32_t target = difference + wraps * CW_MPPE_COUNT_SPACE;
         if (wraps > 0 && target >= context->gap) break;
         if (target < CW_MPPE_AHEAD) {
-            memcpy(key, key_ahead(receiver, target, context->key_changes), sizeof key);
+            key_ahead(receiver, context, target, key);
         } else {
             if (position < CW_MPPE_AHEAD) {
-                memcpy(key, key_ahead(receiver, CW_MPPE_AHEAD - 1, context->key_changes), sizeof key);
+                key_ahead(receiver, context, CW_MPPE_AHEAD - 1, key);
                 position = CW_MPPE_AHEAD - 1;
             }
             follow_trail(receiver, target, &position, key);
@@ -85,7 +91,7 @@ static cw_mppe_result prove_stateless(cw_mppe_receiver *receiver, const cw_mppe_
             }
             spent += cost;
             *context->key_changes += cost;
-            for (; position < target; position++) cw_mppe_key_change(&receiver->suite, key, key);
+            for (; position < target; position++) cw_mppe_key_change(&receiver->keys.suite, key, key);
             receiver->trail[wraps % CW_MPPE_TRAIL].position = position;
             memcpy(receiver->trail[wraps % CW_MPPE_TRAIL].key, key, sizeof key);
         }
@@ -94,7 +100,7 @@ static cw_mppe_result prove_stateless(cw_mppe_receiver *receiver, const cw_mppe_
         context->budget->tokens += spent;
         result.verdict = CW_MPPE_PROVEN;
         if (!probe) {
-            cw_mppe_job job = {.in = cipher, .out = cipher, .length = (uint16_t)length, .key_length = receiver->suite.length};
+            cw_mppe_job job = {.in = cipher, .out = cipher, .length = (uint16_t)length, .key_length = receiver->keys.suite.length};
             memcpy(job.key, key, sizeof key);
             cw_mppe_crypt_batch(&job, 1);
             commit(receiver, target, key);
@@ -126,30 +132,33 @@ cw_mppe_result cw_mppe_receive(cw_mppe_receiver *receiver, const cw_mppe_context
     return prove_stateless(receiver, context, difference, cipher, length - CW_MPPE_HEADER, probe);
 }
 
-bool cw_mppe_prepare(cw_mppe_receiver *receiver, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_job *job) {
-    if (!receiver->stateless || length < CW_MPPE_HEADER) return false;
+unsigned cw_mppe_ahead(const cw_mppe_receiver *receiver, const uint8_t *packet, size_t length) {
+    if (!receiver->stateless || length < CW_MPPE_HEADER) return 0;
     uint16_t header = cw_get16(packet);
-    if (malformed(header, length)) return false;
+    if (malformed(header, length)) return 0;
     uint32_t difference = (uint32_t)(header - receiver->next) & CW_MPPE_COUNT_MASK;
-    if (difference >= CW_MPPE_AHEAD) return false;
+    return difference < CW_MPPE_AHEAD ? difference + 1 : 0;
+}
+
+void cw_mppe_prepare(const cw_mppe_receiver *receiver, uint8_t *packet, size_t length, cw_mppe_job *job) {
+    uint32_t difference = (uint32_t)(cw_get16(packet) - receiver->next) & CW_MPPE_COUNT_MASK;
     *job = (cw_mppe_job){
         .in = packet + CW_MPPE_HEADER,
         .out = packet + CW_MPPE_HEADER,
         .length = (uint16_t)(length - CW_MPPE_HEADER),
-        .key_length = receiver->suite.length,
+        .key_length = receiver->keys.suite.length,
     };
-    memcpy(job->key, key_ahead(receiver, difference, key_changes), sizeof job->key);
-    return true;
+    memcpy(job->key, cw_mppe_stock_key(&receiver->keys, difference), sizeof job->key);
 }
 
 cw_mppe_result cw_mppe_receive_prepared(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length) {
     cw_mppe_result result = {.verdict = CW_MPPE_UNVERIFIED};
     uint32_t difference = (uint32_t)(cw_get16(packet) - receiver->next) & CW_MPPE_COUNT_MASK;
     // Another packet of the batch has moved the state past this one.
-    if (difference >= receiver->ahead_count) return result;
+    if (difference >= cw_mppe_stock_count(&receiver->keys)) return result;
     uint8_t *plain = packet + CW_MPPE_HEADER;
     size_t plain_length = length - CW_MPPE_HEADER;
-    const uint8_t *key = key_ahead(receiver, difference, context->key_changes);
+    const uint8_t *key = cw_mppe_stock_key(&receiver->keys, difference);
     if (cw_ppp_prove(plain, plain_length, context->prefixes, context->prefix_count, &result.inner) >=
         cw_mppe_needed(context, difference)) {
         result.verdict = CW_MPPE_PROVEN;
@@ -158,7 +167,7 @@ cw_mppe_result cw_mppe_receive_prepared(cw_mppe_receiver *receiver, const cw_mpp
     }
     // Perhaps the count has wrapped: put the ciphertext back (RC4 undoes itself) and take the long way.
     if (context->gap <= CW_MPPE_COUNT_SPACE) return result;
-    cw_mppe_job job = {.in = plain, .out = plain, .length = (uint16_t)plain_length, .key_length = receiver->suite.length};
+    cw_mppe_job job = {.in = plain, .out = plain, .length = (uint16_t)plain_length, .key_length = receiver->keys.suite.length};
     memcpy(job.key, key, sizeof job.key);
     cw_mppe_crypt_batch(&job, 1);
     return prove_stateless(receiver, context, difference, plain, plain_length, false);

@@ -15,7 +15,7 @@ static cw_proof try_stream(const cw_rc4 *stream, const cw_mppe_context *context,
 }
 
 static void commit(cw_mppe_receiver *receiver, uint16_t count, uint8_t *cipher, size_t length) {
-    cw_rc4_crypt(&receiver->stream, cipher, cipher, length);
+    cw_rc4_crypt(&receiver->streams->receive, cipher, cipher, length);
     receiver->next = (uint16_t)((count + 1) & CW_MPPE_COUNT_MASK);
     receiver->has_tentative = false;
 }
@@ -25,27 +25,27 @@ static cw_mppe_result continue_stream(cw_mppe_receiver *receiver, const cw_mppe_
                                       size_t length, bool probe) {
     cw_mppe_result result = {.verdict = CW_MPPE_UNVERIFIED};
     if (count == receiver->next) {
-        if (try_stream(&receiver->stream, context, cipher, length, &result.inner) >= cw_mppe_needed(context, 0)) {
+        if (try_stream(&receiver->streams->receive, context, cipher, length, &result.inner) >= cw_mppe_needed(context, 0)) {
             result.verdict = CW_MPPE_PROVEN;
             if (!probe) commit(receiver, count, cipher, length);
         } else if (!probe && context->in_order) {
             // Genuine or forged? If genuine, the next packet needs the stream after this one.
-            receiver->tentative = receiver->stream;
-            cw_rc4_skip(&receiver->tentative, length);
+            receiver->streams->tentative = receiver->streams->receive;
+            cw_rc4_skip(&receiver->streams->tentative, length);
             receiver->tentative_next = (uint16_t)((count + 1) & CW_MPPE_COUNT_MASK);
             receiver->has_tentative = true;
         }
         return result;
     }
     if (receiver->has_tentative && count == receiver->tentative_next) {
-        if (try_stream(&receiver->tentative, context, cipher, length, &result.inner) >= CW_PROOF_EVIDENCE) {
+        if (try_stream(&receiver->streams->tentative, context, cipher, length, &result.inner) >= CW_PROOF_EVIDENCE) {
             result.verdict = CW_MPPE_PROVEN;
             if (!probe) {
-                receiver->stream = receiver->tentative;
+                receiver->streams->receive = receiver->streams->tentative;
                 commit(receiver, count, cipher, length);
             }
         } else if (!probe && context->in_order) {
-            cw_rc4_skip(&receiver->tentative, length);
+            cw_rc4_skip(&receiver->streams->tentative, length);
             receiver->tentative_next = (uint16_t)((count + 1) & CW_MPPE_COUNT_MASK);
         }
         return result;
@@ -62,7 +62,7 @@ static cw_mppe_result restart_stream(cw_mppe_receiver *receiver, const cw_mppe_c
     uint32_t difference = (uint32_t)(count - receiver->next) & CW_MPPE_COUNT_MASK;
     uint32_t extra_limit = receiver->outstanding + (flag ? 0u : 1u);
     uint8_t key[CW_MPPE_KEY_SIZE];
-    memcpy(key, receiver->key, sizeof key);
+    memcpy(key, receiver->keys.key, sizeof key);
     uint32_t position = 0; // changes between receiver->key and key
     uint32_t tried = 0;    // positions below this one were tried: the extra changes of one wrap reach into the next
     uint64_t spent = 0;
@@ -80,7 +80,7 @@ static cw_mppe_result restart_stream(cw_mppe_receiver *receiver, const cw_mppe_c
             }
             spent += cost;
             *context->key_changes += target - position;
-            for (; position < target; position++) cw_mppe_key_change(&receiver->suite, key, key);
+            for (; position < target; position++) cw_mppe_key_change(&receiver->keys.suite, key, key);
             tried = target + 1;
             if (cw_mppe_try_key(receiver, context, key, cipher, length, &result.inner) < cw_mppe_needed(context, lost)) continue;
             result.verdict = CW_MPPE_PROVEN;
@@ -88,8 +88,8 @@ static cw_mppe_result restart_stream(cw_mppe_receiver *receiver, const cw_mppe_c
             if (!probe) {
                 uint32_t extra = target - due;
                 if (flushed && !flag) receiver->outstanding = (uint8_t)(receiver->outstanding > extra ? receiver->outstanding - extra : 0);
-                memcpy(receiver->key, key, sizeof key);
-                cw_rc4_key(&receiver->stream, key, receiver->suite.length);
+                memcpy(receiver->keys.key, key, sizeof key);
+                cw_rc4_key(&receiver->streams->receive, key, receiver->keys.suite.length);
                 commit(receiver, count, cipher, length);
             }
             break;

@@ -3,16 +3,30 @@
 #include "link_bytes.h"
 #include "mppe.h"
 
-bool cw_mppe_transmitter_init(cw_mppe_transmitter *transmitter, const cw_rekey *rekey) {
+void cw_mppe_transmitter_clear(cw_mppe_transmitter *transmitter) {
+    cw_mppe_stock_return(&transmitter->keys);
+    if (transmitter->keys.suite.bits != 0 && !transmitter->stateless)
+        explicit_bzero(&transmitter->streams->transmit, sizeof transmitter->streams->transmit);
     explicit_bzero(transmitter, sizeof *transmitter);
-    if (!cw_mppe_suite_init(&transmitter->suite, rekey->key_bits, rekey->start_key, transmitter->key)) return false;
+}
+
+bool cw_mppe_transmitter_init(cw_mppe_transmitter *transmitter, const cw_rekey *rekey, cw_mppe_streams *streams) {
+    cw_mppe_transmitter_clear(transmitter);
+    transmitter->streams = streams;
+    cw_mppe_keys *keys = &transmitter->keys;
+    if (!cw_mppe_suite_init(&keys->suite, rekey->key_bits, rekey->start_key, keys->key)) return false;
     transmitter->stateless = (rekey->flags & CW_MPPE_STATELESS) != 0;
-    if (!transmitter->stateless) cw_rc4_key(&transmitter->stream, transmitter->key, transmitter->suite.length);
+    if (!transmitter->stateless) cw_rc4_key(&streams->transmit, keys->key, keys->suite.length);
     return true;
 }
 
 static void change_key(cw_mppe_transmitter *transmitter, uint64_t *key_changes) {
-    cw_mppe_key_change(&transmitter->suite, transmitter->key, transmitter->key);
+    cw_mppe_keys *keys = &transmitter->keys;
+    if (cw_mppe_stock_count(keys) > 0) {
+        cw_mppe_stock_pass(keys, cw_mppe_stock_key(keys, 0), 1);
+        return;
+    }
+    cw_mppe_key_change(&keys->suite, keys->key, keys->key);
     ++*key_changes;
 }
 
@@ -36,17 +50,17 @@ bool cw_mppe_transmit(cw_mppe_transmitter *transmitter, uint64_t *key_changes, u
     if (transmitter->stateless) {
         change_key(transmitter, key_changes);
         cw_put16(packet, header | CW_MPPE_FLUSHED);
-        *job = (cw_mppe_job){.in = plain, .out = plain, .length = (uint16_t)plain_length, .key_length = transmitter->suite.length};
-        memcpy(job->key, transmitter->key, sizeof job->key);
+        *job = (cw_mppe_job){.in = plain, .out = plain, .length = (uint16_t)plain_length, .key_length = transmitter->keys.suite.length};
+        memcpy(job->key, transmitter->keys.key, sizeof job->key);
         return true;
     }
     if (cw_mppe_is_flag(count)) {
         change_key(transmitter, key_changes);
-        cw_rc4_key(&transmitter->stream, transmitter->key, transmitter->suite.length);
+        cw_rc4_key(&transmitter->streams->transmit, transmitter->keys.key, transmitter->keys.suite.length);
         // Linux receivers want FLUSHED on flag packets (RFC 3078 section 7.2 leaves it open), the others do not mind.
         header |= CW_MPPE_FLUSHED;
     }
     cw_put16(packet, header);
-    cw_rc4_crypt(&transmitter->stream, plain, plain, plain_length);
+    cw_rc4_crypt(&transmitter->streams->transmit, plain, plain, plain_length);
     return false;
 }

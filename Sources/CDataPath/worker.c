@@ -39,22 +39,18 @@ static uint32_t buffers_needed(const cw_engine_config *config, uint32_t slots) {
 
 bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t index) {
     const cw_engine_config *config = &engine->config;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     worker->engine = engine;
     worker->config = config;
     worker->index = index;
     worker->gre_fd = worker->tap.fd = worker->tun.fd = -1; // not ours before create has succeeded
     worker->slots = cw_table_slots(config->session_capacity, config->worker_count);
-    worker->link_offset = (sizeof(cw_session) + 63) / 64 * 64;
-    // Whole pages, so that a closed session's memory goes back to the system.
-    worker->stride = (worker->link_offset + cw_link_size() + page - 1) / page * page;
     worker->buffer_count = buffers_needed(config, worker->slots);
     worker->delivered_capacity = 2 * config->batch_size + config->reorder_packets + 2;
     worker->trim_at = UINT64_MAX;
     worker->poll_nanoseconds = (uint64_t)config->poll_microseconds * 1000;
     worker->icmp_bucket = cw_bucket_full(config->icmp_rate, config->icmp_rate, cw_now());
 
-    worker->memory = cw_map_secret(worker->slots * worker->stride);
+    bool sessions = cw_sessions_create(worker);
     worker->shown_sessions = cw_map(worker->slots * sizeof *worker->shown_sessions);
     worker->by_call = cw_map((65536 / config->worker_count + 1) * sizeof *worker->by_call);
     worker->buffers = cw_map(worker->buffer_count * sizeof *worker->buffers);
@@ -67,7 +63,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     bool timers = cw_timers_create(&worker->timers, worker->slots);
     bool commands = cw_ring_create(&worker->commands, sizeof(cw_work), config->command_capacity);
     bool events = cw_ring_create(&worker->events, sizeof(cw_event), config->event_capacity);
-    bool memory = worker->memory != NULL && worker->shown_sessions != NULL && worker->by_call != NULL && worker->buffers != NULL &&
+    bool memory = sessions && worker->shown_sessions != NULL && worker->by_call != NULL && worker->buffers != NULL &&
                   worker->segment != NULL && worker->delivered != NULL && tun && routes && timers && commands && events;
     return memory && worker->epoll_fd >= 0 && worker->wake_fd >= 0 && watch(worker, worker->wake_fd) &&
            watch(worker, config->gre_fd[index]) && watch_tap(worker, config->tap_fd[index]) && watch(worker, config->tun_fd[index]);
@@ -78,17 +74,11 @@ void cw_worker_destroy(cw_worker *worker) {
         for (cw_work *work; (work = cw_ring_peek(&worker->commands)) != NULL; cw_ring_release(&worker->commands))
             cw_worker_discard_command(work);
     }
-    for (uint32_t slot = 0; worker->memory != NULL && slot < worker->slots; slot++) {
-        cw_session *session = cw_session_at(worker, slot);
-        if (session->handle == 0) continue;
-        if (session->access == 0) cw_link_wipe(cw_session_link(worker, session), &worker->pool);
-        cw_discard(session, worker->stride);
-    }
+    cw_sessions_destroy(worker);
     cw_ring_destroy(&worker->commands);
     cw_ring_destroy(&worker->events);
     cw_trie_destroy(&worker->routes);
     cw_timers_destroy(&worker->timers);
-    cw_unmap(worker->memory, worker->slots * worker->stride);
     cw_unmap(worker->shown_sessions, worker->slots * sizeof *worker->shown_sessions);
     cw_unmap(worker->by_call, (65536 / worker->config->worker_count + 1) * sizeof *worker->by_call);
     cw_unmap(worker->buffers, worker->buffer_count * sizeof *worker->buffers);
@@ -126,6 +116,7 @@ void cw_worker_refill(cw_worker *worker, uint32_t more) {
 void cw_worker_trim(cw_worker *worker) {
     uint32_t workers = worker->config->worker_count;
     cw_ring_trim(&worker->events);
+    cw_sessions_trim(worker);
     for (uint32_t to = 0; to < workers; to++)
         if (to != worker->index) cw_ring_trim(&worker->engine->handoffs[worker->index * workers + to]);
     if (worker->open_sessions == 0) { // no entry of either table says anything

@@ -8,6 +8,8 @@
 //   worker_receive.c  GRE -> link; link or native user -> checks -> TUN or WireGuard
 //   worker_send.c     TUN, WireGuard and other workers -> checks -> link -> GRE, or -> native user
 //   worker_tun.c      the queue of the TUN: super-packets into packets of sessions and back
+//   worker_session.c  memory of the sessions
+//   worker_idle.c     what there is to do when there is nothing to do
 //   worker_wireguard.c what comes from the WireGuard engine, and which of its peers takes a packet
 //   worker_state.c    export and import
 //
@@ -25,6 +27,7 @@
 #include "ip.h"
 #include "io.h"
 #include "link.h"
+#include "mppe.h"
 #include "prefix_trie.h"
 #include "ring.h"
 #include "sources.h"
@@ -36,6 +39,7 @@
 
 enum { // limits of ours
     CW_TUNNELS = 256,
+    CW_OWN_PREFIXES = 2, // that a session keeps itself
     CW_MINIMUM_MTU = 68, // RFC 791: every internet module must forward that much
 };
 
@@ -147,6 +151,7 @@ typedef struct cw_session {
     bool dirty;          // on the list of counters to publish
     bool receiving;      // on the receive step's list
     bool sending;        // on the send step's list
+    bool sealing;        // some of its packets wait for the kernels
     uint8_t candidate;   // number of the newest foreign source address, 1...255; 0: none yet
     uint8_t notices;
     uint16_t mtu;
@@ -161,7 +166,8 @@ typedef struct cw_session {
     cw_packets received, outgoing;
     struct cw_session *next_receiving, *next_sending, *next_dirty, *next_notice;
     cw_counters live;            // the worker's (and the link's) own
-    cw_prefix prefixes[CW_MAX_PREFIXES];
+    const cw_prefix *prefixes;
+    cw_prefix own_prefixes[CW_OWN_PREFIXES];
 } cw_session;
 
 // ---- The worker -----------------------------------------------------------------------------------------------------
@@ -179,6 +185,13 @@ typedef struct cw_outbox {
     cw_session *sessions[CW_MAX_BATCH];
     uint16_t inner[CW_MAX_BATCH]; // inner packet length; 0: not a data packet
 } cw_outbox;
+
+// Packets of one session in a batch of many sessions' packets.
+typedef struct cw_group {
+    cw_session *session;
+    uint32_t first, count;
+    uint32_t run; // of them, from the first on: decrypted ahead
+} cw_group;
 
 typedef struct cw_worker {
     struct cw_engine *engine;
@@ -200,6 +213,10 @@ typedef struct cw_worker {
 
     uint8_t *memory; // of all sessions, each followed by its link
     size_t stride, link_offset;
+    cw_mppe_streams *streams;               // by slot
+    cw_prefix (*prefixes)[CW_MAX_PREFIXES]; // by slot, of sessions with more than CW_OWN_PREFIXES
+    cw_mppe_stocks stocks;
+    cw_link_shared shared;
     cw_public *shown_sessions; // by slot
     uint32_t slots, open_sessions;
     uint32_t *by_call; // slot + 1 of call ID / worker_count; 0: none
@@ -232,6 +249,10 @@ typedef struct cw_worker {
     struct mmsghdr messages[CW_MAX_BATCH];
     struct iovec vectors[CW_MAX_BATCH];
     cw_buffer *batch[2 * CW_MAX_BATCH];
+    cw_group groups[CW_MAX_BATCH];
+    uint32_t group_count, sealing; // in the send step
+    cw_mppe_chain chains[CW_MAX_BATCH];
+    cw_mppe_job jobs[CW_MAX_BATCH];
     cw_buffer *encrypted[CW_MAX_BATCH];
     uint16_t lengths[CW_MAX_BATCH];
     cw_delivered *delivered;
@@ -248,6 +269,7 @@ typedef struct cw_access {
 struct cw_engine {
     cw_engine_config config;
     cw_link_limits limits;
+    cw_mppe_kernels kernels;
     int event_fd;
     _Atomic bool stopping;
     bool running;
@@ -335,6 +357,17 @@ void cw_worker_read_tun(cw_worker *worker, uint64_t now); // one batch from the 
 // Takes the buffer. `bytes` count as the session's data once it is written; 0: nothing counts, and session may be NULL.
 void cw_worker_write_tun(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint32_t bytes, uint64_t now);
 void cw_worker_flush_tun(cw_worker *worker, uint64_t now); // part of cw_worker_flush
+
+// worker_session.c
+bool cw_sessions_create(cw_worker *worker);
+void cw_sessions_destroy(cw_worker *worker); // of whatever was created
+void cw_sessions_trim(cw_worker *worker);
+void cw_session_discard(cw_worker *worker, cw_session *session); // wiped; its link must have been
+void cw_session_set_prefixes(cw_worker *worker, cw_session *session, const cw_prefix *prefixes, uint32_t count);
+
+// worker_idle.c
+bool cw_worker_can_idle(const cw_worker *worker); // there is work for the time in which nothing arrives
+void cw_worker_idle(cw_worker *worker);           // some microseconds of it
 
 // worker_wireguard.c
 void cw_worker_read_wireguard(cw_worker *worker, uint64_t epoll_data, uint64_t now); // one step on a socket of the WireGuard engine

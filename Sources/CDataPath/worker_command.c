@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "memory.h"
 #include "worker.h"
 
 enum { rate_burst_divisor = 10, rate_burst_minimum = 65536 }; // a tenth of a second may go at once, and any single packet
@@ -64,7 +63,7 @@ static cw_session *open_session(cw_worker *worker, const cw_work *work, const cw
     session->peer_address = config->peer_address;
     session->local4 = outer4(&config->local_address);
     session->peer4 = outer4(&config->peer_address);
-    cw_link_init(cw_session_link(worker, session), &worker->engine->limits, config->flags, &session->live);
+    cw_link_init(cw_session_link(worker, session), &worker->shared, &worker->streams[session->slot], config->flags, &session->live);
     *call_entry(worker, config->local_call_id) = work->slot + 1;
     return session;
 }
@@ -75,21 +74,14 @@ static void bind_session(cw_worker *worker, cw_session *session, const cw_bind *
     session->tunnel = bind->tunnel;
     session->identity = bind->identity;
     session->gateway_address = bind->gateway_address;
-    session->prefix_count = bind->prefix_count;
-    memcpy(session->prefixes, bind->prefixes, bind->prefix_count * sizeof *bind->prefixes);
-    if (session->access != 0) return;
-    cw_link *link = cw_session_link(worker, session);
-    cw_link_set_prefixes(link, session->prefixes, session->prefix_count);
-    cw_link_set_open(link, true);
+    cw_session_set_prefixes(worker, session, bind->prefixes, bind->prefix_count);
+    if (session->access == 0) cw_link_set_open(cw_session_link(worker, session), true);
 }
 
 static void unbind_session(cw_worker *worker, cw_session *session) {
     session->bound = false;
-    session->prefix_count = 0;
-    if (session->access != 0) return;
-    cw_link *link = cw_session_link(worker, session);
-    cw_link_set_open(link, false);
-    cw_link_set_prefixes(link, session->prefixes, 0);
+    cw_session_set_prefixes(worker, session, NULL, 0);
+    if (session->access == 0) cw_link_set_open(cw_session_link(worker, session), false);
 }
 
 // The slot may be opened again by the next command. Nothing of the session is queued here: every step flushes what it queued.
@@ -103,7 +95,7 @@ static void free_session(cw_worker *worker, cw_session *session) {
         cw_link_wipe(cw_session_link(worker, session), &worker->pool);
     }
     atomic_store_explicit(&worker->shown_sessions[session->slot].handle, 0, memory_order_relaxed);
-    cw_discard(session, worker->stride);
+    cw_session_discard(worker, session);
 }
 
 static void close_session(cw_worker *worker, cw_session *session) {

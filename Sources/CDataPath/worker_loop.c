@@ -68,6 +68,12 @@ static int poll_for_work(cw_worker *worker, struct epoll_event *ready, int capac
 }
 
 static int wait_for_work(cw_worker *worker, bool more, struct epoll_event *ready, int capacity) {
+    const struct timespec at_once = {0, 0};
+    while (!more && cw_worker_can_idle(worker)) {
+        int count = look(worker, &at_once, ready, capacity);
+        if (count > 0 || has_ring_work(worker)) return count;
+        cw_worker_idle(worker);
+    }
     if (!more && worker->polling) {
         int count = poll_for_work(worker, ready, capacity);
         if (count > 0) return count;

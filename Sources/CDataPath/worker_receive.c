@@ -303,19 +303,62 @@ static void accept_packet(cw_worker *worker, cw_buffer *buffer) {
     worker->receiving_last = session;
 }
 
-static void receive_group(cw_worker *worker, cw_session *session, uint64_t now) {
-    cw_link *link = cw_session_link(worker, session);
-    size_t count = 0;
-    for (cw_buffer *buffer = session->received.first; buffer != NULL; buffer = buffer->next) worker->batch[count++] = buffer;
-    session->received = (cw_packets){0};
-    session->receiving = false;
+// The next packets of a session, as many as there is room for, without their GRE headers. False: some are left for another time.
+static bool take_received(cw_worker *worker, cw_session *session, cw_group *group, uint64_t now) {
+    cw_packets *packets = &session->received;
+    uint32_t count = 0, limit = worker->config->batch_size; // that worker->delivered has room for
+    if (limit > CW_MAX_BATCH - group->first) limit = CW_MAX_BATCH - group->first;
+    for (; count < limit && packets->first != NULL; count++) {
+        worker->batch[group->first + count] = packets->first;
+        packets->first = packets->first->next;
+        packets->count--;
+    }
     cw_worker_touch(worker, session);
-    size_t delivered =
-        cw_link_receive(link, now, worker->batch, count, worker->delivered, worker->delivered_capacity, &worker->pool);
+    group->session = session;
+    group->count = (uint32_t)cw_link_open(cw_session_link(worker, session), now, worker->batch + group->first, count, &worker->pool);
+    return packets->first == NULL;
+}
+
+static void receive_group(cw_worker *worker, const cw_group *group, uint64_t now) {
+    cw_session *session = group->session;
+    cw_link *link = cw_session_link(worker, session);
+    size_t delivered = cw_link_receive_opened(link, now, worker->batch + group->first, group->count, group->run, worker->delivered,
+                                              worker->delivered_capacity, &worker->pool);
     // What the link answers (a Reset-Ack, say) goes out before any data that the deliveries below may send back.
     cw_worker_poll_link(worker, session, now);
     deliver(worker, session, worker->delivered, delivered, now);
     cw_worker_arm(worker, session, now);
+}
+
+// Packets of many sessions side by side: their keys and then they themselves go through the kernels together (mppe_batch.h), and after
+// that each session looks at its own, one by one.
+static void receive_some(cw_worker *worker, uint64_t now) {
+    const cw_mppe_kernels *kernels = worker->shared.kernels;
+    size_t groups = 0, chains = 0, jobs = 0;
+    cw_mppe_stocks_step(&worker->stocks);
+    for (uint32_t first = 0; worker->receiving != NULL && first < CW_MAX_BATCH;) {
+        cw_session *session = worker->receiving;
+        cw_group *group = &worker->groups[groups++];
+        group->first = first;
+        bool all = take_received(worker, session, group, now), needed;
+        first += group->count;
+        group->run = (uint32_t)cw_link_plan(cw_session_link(worker, session), worker->batch + group->first, group->count,
+                                            &worker->chains[chains], &needed);
+        if (needed) chains++;
+        if (!all) break; // a session is in a batch once
+        worker->receiving = session->next_receiving;
+        session->receiving = false;
+        session->received = (cw_packets){0};
+        if (groups == CW_MAX_BATCH) break;
+    }
+    cw_mppe_batch_keys(kernels, worker->chains, chains);
+    for (size_t n = 0; n < groups; n++) {
+        const cw_group *group = &worker->groups[n];
+        cw_link_prepare(cw_session_link(worker, group->session), worker->batch + group->first, group->run, worker->jobs + jobs);
+        jobs += group->run;
+    }
+    cw_mppe_batch_crypt(kernels, worker->jobs, jobs, NULL, 0);
+    for (size_t n = 0; n < groups; n++) receive_group(worker, &worker->groups[n], now);
 }
 
 static bool dead_socket(int error) {
@@ -333,11 +376,7 @@ static void give_back(cw_worker *worker, uint32_t from, uint32_t to) {
 }
 
 static void receive_groups(cw_worker *worker, uint64_t now) {
-    while (worker->receiving != NULL) {
-        cw_session *session = worker->receiving;
-        worker->receiving = session->next_receiving;
-        receive_group(worker, session, now);
-    }
+    while (worker->receiving != NULL) receive_some(worker, now);
     cw_worker_flush(worker, now);
 }
 

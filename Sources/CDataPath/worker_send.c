@@ -128,43 +128,75 @@ void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer) 
     worker->sending_last = session;
 }
 
-static void send_batch(cw_worker *worker, cw_session *session, size_t count, uint64_t now) {
-    for (size_t i = 0; i < count; i++) worker->lengths[i] = worker->batch[i]->length;
-    size_t sent = cw_link_send_data(cw_session_link(worker, session), now, session->peer_call_id, worker->batch, count,
-                                    worker->encrypted, &worker->pool);
-    for (size_t i = 0, from = 0; i < sent; i++, from++) {
-        while (worker->batch[from] != worker->encrypted[i]) from++; // the link dropped and counted those between
-        cw_worker_post(worker, session, worker->encrypted[i], worker->lengths[from]);
+// Everything that waits for the kernels goes through them together (mppe_batch.h), and into the outbox.
+static void seal(cw_worker *worker, uint64_t now) {
+    const cw_mppe_kernels *kernels = worker->shared.kernels;
+    size_t chains = 0, jobs = 0;
+    cw_mppe_stocks_step(&worker->stocks);
+    for (uint32_t n = 0; n < worker->group_count; n++) {
+        const cw_group *group = &worker->groups[n];
+        if (cw_link_send_plan(cw_session_link(worker, group->session), group->count, &worker->chains[chains])) chains++;
     }
+    cw_mppe_batch_keys(kernels, worker->chains, chains);
+    for (uint32_t n = 0; n < worker->group_count; n++) {
+        cw_group *group = &worker->groups[n];
+        cw_buffer **packets = worker->batch + group->first, **sent = worker->encrypted + group->first;
+        group->run = (uint32_t)cw_link_send_planned(cw_session_link(worker, group->session), group->session->peer_call_id, packets,
+                                                    group->count, sent, worker->jobs, &jobs, &worker->pool);
+    }
+    cw_mppe_batch_crypt(kernels, worker->jobs, jobs, NULL, 0);
+    for (uint32_t n = 0; n < worker->group_count; n++) {
+        const cw_group *group = &worker->groups[n];
+        group->session->sealing = false;
+        for (uint32_t i = 0, from = group->first; i < group->run; i++, from++) {
+            cw_buffer *buffer = worker->encrypted[group->first + i];
+            while (worker->batch[from] != buffer) from++; // the link dropped and counted those between
+            cw_worker_post(worker, group->session, buffer, worker->lengths[from]);
+        }
+        cw_worker_arm(worker, group->session, now);
+    }
+    worker->group_count = worker->sealing = 0;
 }
 
-// To the link with the next batch, of which there are `count` already, or to a native session's peer. Returns how many wait for the link.
-static size_t send_down(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, size_t count, uint64_t now) {
-    if (peer != NULL) {
-        session->live.packets_out++;
-        session->live.bytes_out += buffer->length;
-        session->live.last_data_nanoseconds = now;
-        cw_wg_queue(worker->wireguard, worker->index, peer, buffer, &worker->pool, now);
-        return 0;
+// Into the next batch; a session has one group of it.
+static void seal_later(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now) {
+    cw_group *group = worker->group_count == 0 ? NULL : &worker->groups[worker->group_count - 1];
+    bool goes_on = session->sealing && group->session == session && group->count < CW_LINK_RUN;
+    if (worker->sealing == CW_MAX_BATCH || (session->sealing && !goes_on)) {
+        seal(worker, now);
+        goes_on = false;
     }
-    if (count == CW_MAX_BATCH) {
-        send_batch(worker, session, count, now);
-        count = 0;
+    if (!goes_on) {
+        group = &worker->groups[worker->group_count++];
+        *group = (cw_group){.session = session, .first = worker->sealing};
+        session->sealing = true;
     }
-    worker->batch[count++] = buffer;
-    return count;
+    worker->lengths[worker->sealing] = buffer->length;
+    worker->batch[worker->sealing++] = buffer;
+    group->count++;
+}
+
+// To the link with the next batch, or to a native session's peer.
+static void send_down(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, uint64_t now) {
+    if (peer == NULL) {
+        seal_later(worker, session, buffer, now);
+        return;
+    }
+    session->live.packets_out++;
+    session->live.bytes_out += buffer->length;
+    session->live.last_data_nanoseconds = now;
+    cw_wg_queue(worker->wireguard, worker->index, peer, buffer, &worker->pool, now);
 }
 
 // Splits one packet into buffers that take its place.
-static size_t fragment_down(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, const cw_ip *ip, size_t count,
-                            uint64_t now) {
+static void fragment_down(cw_worker *worker, cw_session *session, cw_wg_peer *peer, cw_buffer *buffer, const cw_ip *ip, uint64_t now) {
     cw_fragmenter fragmenter;
     cw_fragment_begin(&fragmenter, ip, session->mtu);
     for (;;) {
         cw_buffer *piece = cw_pool_take(&worker->pool);
         if (piece == NULL) {
             cw_worker_drop(worker, session, buffer, CW_DROP_OVERFLOW);
-            return count;
+            return;
         }
         piece->offset = CW_HEADROOM;
         piece->protocol = CW_PPP_IPV4;
@@ -173,10 +205,9 @@ static size_t fragment_down(cw_worker *worker, cw_session *session, cw_wg_peer *
             cw_pool_give(&worker->pool, piece);
             break;
         }
-        count = send_down(worker, session, peer, piece, count, now);
+        send_down(worker, session, peer, piece, now);
     }
     cw_pool_give(&worker->pool, buffer);
-    return count;
 }
 
 // Tells the sender of a packet, which came from the uplink or from another user, what became of it.
@@ -201,7 +232,6 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
     session->sending = false;
     cw_worker_touch(worker, session);
     if (session->access == 0 && cw_link_deadline(cw_session_link(worker, session)) <= now) cw_worker_poll_link(worker, session, now);
-    size_t count = 0;
     for (cw_buffer *buffer = packets.first, *next; buffer != NULL; buffer = next) {
         cw_ip ip;
         next = buffer->next;
@@ -238,17 +268,16 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
         cw_ip_clamp_mss(&ip, mtu);
         if (ip.length > session->mtu) {
             if (!ip.dont_fragment) {
-                count = fragment_down(worker, session, peer, buffer, &ip, count, now);
+                fragment_down(worker, session, peer, buffer, &ip, now);
                 continue;
             }
             answer(worker, session, &ip, CW_ICMP_TOO_BIG, session->mtu, now);
             cw_worker_drop(worker, session, buffer, CW_DROP_IP_TOO_BIG);
             continue;
         }
-        count = send_down(worker, session, peer, buffer, count, now);
+        send_down(worker, session, peer, buffer, now);
     }
-    if (count > 0) send_batch(worker, session, count, now);
-    cw_worker_arm(worker, session, now);
+    if (!session->sealing) cw_worker_arm(worker, session, now);
 }
 
 static void publish_handoffs(cw_worker *worker) {
@@ -266,6 +295,7 @@ void cw_worker_flush(cw_worker *worker, uint64_t now) {
         cw_session *session = worker->sending;
         worker->sending = session->next_sending;
         send_group(worker, session, now);
+        if (worker->sending == NULL) seal(worker, now); // which may have nothing to do
     }
     if (worker->outbox.count > 0) send_outbox(worker, now);
     if (worker->handed_to != 0) publish_handoffs(worker);

@@ -66,7 +66,13 @@ static outcome replay(enum golden_side receiver) {
                              .control_rate = 1000,
                              .control_burst = 1000,
                              .key_budget = 20000};
-    cw_link_init(link, &limits, CW_REQUIRE_ENCRYPTION, &counters);
+    const cw_cpu cpu = cw_cpu_probe();
+    cw_mppe_kernels kernels = cw_mppe_kernels_make(&cpu, CW_MPPE_RC4_INTERLEAVED);
+    cw_mppe_stocks stocks;
+    cw_mppe_streams streams = {0};
+    CHECK(cw_mppe_stocks_create(&stocks, &kernels, 2));
+    cw_link_shared shared = {.limits = limits, .kernels = &kernels, .stocks = &stocks};
+    cw_link_init(link, &shared, &streams, CW_REQUIRE_ENCRYPTION, &counters);
     // pppd sends router solicitations from its link-local address, after losses too.
     cw_prefix link_local = {.address = {.bytes = {0xfe, 0x80}, .family = 6}, .length = 10};
     cw_link_set_prefixes(link, &link_local, 1);
@@ -118,6 +124,7 @@ static outcome replay(enum golden_side receiver) {
     CHECK_EQUAL(counters.drops[CW_DROP_CONTROL_STALE], 0);
     CHECK_EQUAL(counters.gre_in, result.frames + result.acks);
     cw_link_wipe(link, &pool);
+    cw_mppe_stocks_destroy(&stocks);
     CHECK_EQUAL(pool.available, 512);
     free(link);
     return result;

@@ -7,13 +7,17 @@
 #include "link_bytes.h"
 #include "link_internal.h"
 
-enum { PAIR_BUFFERS = 4096, PAIR_IDS = 200000, PAIR_OUT = 1200, PAIR_CALL_A = 0x1111, PAIR_CALL_B = 0x2222 };
+enum { PAIR_BUFFERS = 4096, PAIR_IDS = 200000, PAIR_OUT = 1200, PAIR_CALL_A = 0x1111, PAIR_CALL_B = 0x2222, PAIR_STOCKS = 8 };
 #define MILLISECOND UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
 
 typedef struct link_pair {
     cw_buffer *storage;
     cw_pool pool;
+    cw_mppe_kernels kernels;
+    cw_mppe_stocks stocks;
+    cw_link_shared shared;
+    cw_mppe_streams a_streams, b_streams;
     cw_link *a, *b;
     cw_counters a_counters, b_counters;
     uint64_t now;
@@ -52,8 +56,12 @@ static inline link_pair *pair_make_with(const cw_link_limits *limits, unsigned b
     p->now = 1000 * SECOND;
     p->random.state = 88172645463325252;
     p->next_id = 1;
-    cw_link_init(p->a, limits, a_flags, &p->a_counters);
-    cw_link_init(p->b, limits, bits != 0 ? CW_REQUIRE_ENCRYPTION : 0, &p->b_counters);
+    const cw_cpu cpu = cw_cpu_probe();
+    p->kernels = cw_mppe_kernels_make(&cpu, cpu.level == CW_ISA_SCALAR ? CW_MPPE_RC4_INTERLEAVED : CW_MPPE_RC4_ROWS);
+    if (!cw_mppe_stocks_create(&p->stocks, &p->kernels, PAIR_STOCKS)) abort();
+    p->shared = (cw_link_shared){.limits = *limits, .kernels = &p->kernels, .stocks = &p->stocks};
+    cw_link_init(p->a, &p->shared, &p->a_streams, a_flags, &p->a_counters);
+    cw_link_init(p->b, &p->shared, &p->b_streams, bits != 0 ? CW_REQUIRE_ENCRYPTION : 0, &p->b_counters);
     cw_link_set_open(p->a, true);
     cw_link_set_open(p->b, true);
     if (bits != 0) {
@@ -75,6 +83,8 @@ static inline void pair_end(link_pair *p) {
     cw_link_wipe(p->a, &p->pool);
     cw_link_wipe(p->b, &p->pool);
     CHECK_EQUAL(p->pool.available, PAIR_BUFFERS);
+    CHECK_EQUAL(p->stocks.lent, 0);
+    cw_mppe_stocks_destroy(&p->stocks);
     CHECK_EQUAL(p->false_plaintext, 0);
     CHECK_EQUAL(p->repeated, 0);
     free(p->a);

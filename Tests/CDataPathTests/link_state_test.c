@@ -2,7 +2,7 @@
 #include "link_pair.h"
 
 // Replaces *link by one that was made from its image, on fresh memory.
-static void hand_over(link_pair *p, cw_link **link, cw_counters *counters) {
+static void hand_over(link_pair *p, cw_link **link, cw_mppe_streams *streams, cw_counters *counters) {
     uint8_t image[CW_LINK_STATE_SIZE + 16];
     size_t length = cw_link_export(*link, image, CW_LINK_STATE_SIZE);
     CHECK(length > 0 && length <= CW_LINK_STATE_SIZE);
@@ -10,8 +10,8 @@ static void hand_over(link_pair *p, cw_link **link, cw_counters *counters) {
     CHECK_EQUAL(cw_link_export(*link, image, length), length);
     cw_link *fresh = malloc(cw_link_size());
     memset(fresh, 0xee, cw_link_size());
-    cw_link_limits limits = pair_limits();
-    cw_link_init(fresh, &limits, 0, counters);
+    cw_mppe_streams old = *streams, new = {0};
+    cw_link_init(fresh, &p->shared, &new, 0, counters);
     size_t used = 0;
     memset(image + length, 0x55, 16); // somebody else's octets behind it
     CHECK_EQUAL(cw_link_import(fresh, image, length + 16, &used), CW_OK);
@@ -19,7 +19,11 @@ static void hand_over(link_pair *p, cw_link **link, cw_counters *counters) {
     uint8_t again[CW_LINK_STATE_SIZE];
     CHECK_EQUAL(cw_link_export(fresh, again, sizeof again), length);
     CHECK(memcmp(image, again, length) == 0);
+    CHECK(memcmp(&old, streams, sizeof old) == 0); // nobody's but the old link's
     cw_link_wipe(*link, &p->pool);
+    for (size_t n = 0; n < sizeof *streams; n++) CHECK_EQUAL(((uint8_t *)streams)[n], 0);
+    *streams = new;
+    fresh->streams = fresh->receiver.streams = fresh->transmitter.streams = streams;
     free(*link);
     *link = fresh;
 }
@@ -37,8 +41,8 @@ static void test_midstream(void) {
                 pair_send(p, wire, count);
                 size_t half = random_below(&p->random, count + 1);
                 pair_receive(p, wire, half);
-                if (round % 3 != 1) hand_over(p, &p->b, &p->b_counters);
-                if (round % 3 != 2) hand_over(p, &p->a, &p->a_counters);
+                if (round % 3 != 1) hand_over(p, &p->b, &p->b_streams, &p->b_counters);
+                if (round % 3 != 2) hand_over(p, &p->a, &p->a_streams, &p->a_counters);
                 pair_receive(p, wire + half, count - half);
             }
             CHECK_EQUAL(p->delivered, p->next_id - 1);
@@ -59,14 +63,14 @@ static void test_stateful_recovery_across_hand_over(void) {
         pair_receive_one(p, wire[2]);
         p->now += SECOND;
         pair_expire(p);
-        if (when == 0) hand_over(p, &p->b, &p->b_counters); // the request is due
+        if (when == 0) hand_over(p, &p->b, &p->b_streams, &p->b_counters); // the request is due
         cw_buffer *out[4];
         CHECK(cw_link_poll(p->b, p->now, PAIR_CALL_A, out, 4, &p->pool) >= 1);
-        if (when == 1) hand_over(p, &p->b, &p->b_counters); // it is on its way
+        if (when == 1) hand_over(p, &p->b, &p->b_streams, &p->b_counters); // it is on its way
         pair_take(p, cw_link_receive(p->a, p->now, out, 1, p->out, PAIR_OUT, &p->pool), true);
-        if (when == 2) hand_over(p, &p->a, &p->a_counters); // the answer is due
+        if (when == 2) hand_over(p, &p->a, &p->a_streams, &p->a_counters); // the answer is due
         CHECK_EQUAL(cw_link_poll(p->a, p->now, PAIR_CALL_B, out, 4, &p->pool), 1);
-        if (when == 3) hand_over(p, &p->a, &p->a_counters); // the FLUSHED packet is due
+        if (when == 3) hand_over(p, &p->a, &p->a_streams, &p->a_counters); // the FLUSHED packet is due
         pair_receive_one(p, out[0]);
         pair_send(p, wire, 3);
         pair_receive(p, wire, 3);
@@ -96,16 +100,22 @@ static void test_bad_images(void) {
         memcpy(bent, image, length);
         for (uint64_t flips = 1 + random_below(&p->random, 4); flips > 0; flips--)
             bent[4 + random_below(&p->random, length - 4)] = (uint8_t)next_random(&p->random);
-        cw_link *victim = malloc(cw_link_size());
-        memcpy(victim, p->b, cw_link_size());
+        cw_link *victim = malloc(cw_link_size()), *was = malloc(cw_link_size());
+        cw_mppe_streams streams = {0}, streams_were;
+        cw_link_init(victim, &p->shared, &streams, 0, &p->b_counters);
+        CHECK_EQUAL(cw_link_import(victim, before, length, &used), CW_OK);
+        memcpy(was, victim, cw_link_size());
+        streams_were = streams;
         if (cw_link_import(victim, bent, length, &used) == CW_OK) { // then it must be usable
             cw_buffer *packet = pair_forge_mppe(p, victim->window.expected, 0x1000 | victim->receiver.next);
             pair_take(p, cw_link_receive(victim, p->now, &packet, 1, p->out, PAIR_OUT, &p->pool), false);
             cw_link_wipe(victim, &p->pool);
         } else {
-            CHECK(memcmp(victim, p->b, cw_link_size()) == 0);
+            CHECK(memcmp(victim, was, cw_link_size()) == 0 && memcmp(&streams, &streams_were, sizeof streams) == 0);
+            cw_link_wipe(victim, &p->pool);
         }
         free(victim);
+        free(was);
     }
     cw_link_export(p->b, after, sizeof after);
     CHECK(memcmp(before, after, length) == 0);

@@ -11,8 +11,8 @@ static bool act_as(link_pair *p, enum peer peer) {
     if (peer == OURS || !sender->flush) return false;
     sender->flush = false;
     if (cw_mppe_is_flag(sender->next)) return true; // one change and one beginning, for both
-    if (peer == LINUX) cw_mppe_key_change(&sender->suite, sender->key, sender->key);
-    cw_rc4_key(&sender->stream, sender->key, sender->suite.length);
+    if (peer == LINUX) cw_mppe_key_change(&sender->keys.suite, sender->keys.key, sender->keys.key);
+    cw_rc4_key(&sender->streams->transmit, sender->keys.key, sender->keys.suite.length);
     return true;
 }
 

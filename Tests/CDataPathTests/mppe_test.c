@@ -77,27 +77,45 @@ static size_t plaintext(uint8_t *out, unsigned id, size_t payload) {
 }
 
 typedef struct world {
+    cw_mppe_stocks *stocks;
     cw_bucket budget;
     uint64_t changes;
     cw_mppe_context context;
 } world;
 
 static cw_mppe_context *context(world *w, uint32_t gap, bool in_order) {
-    w->context = (cw_mppe_context){.now = 1, .gap = gap, .in_order = in_order, .budget = &w->budget, .key_changes = &w->changes};
+    w->context = (cw_mppe_context){.now = 1, .gap = gap, .in_order = in_order, .budget = &w->budget, .key_changes = &w->changes, .stocks = w->stocks};
     return &w->context;
 }
 
-static world world_with(uint64_t budget) { return (world){.budget = cw_bucket_full(budget, budget, 1)}; }
+// One that gives its stock back at the end of its block.
+#define RECEIVER __attribute__((cleanup(cw_mppe_receiver_clear))) cw_mppe_receiver
+
+static cw_mppe_kernels kernels;
+static cw_mppe_stocks stocks;
+
+static world world_with(uint64_t budget) { return (world){.stocks = &stocks, .budget = cw_bucket_full(budget, budget, 1)}; }
+
+// As cw_link_plan and cw_link_prepare do it for one packet.
+static bool prepare(cw_mppe_receiver *receiver, world *w, uint8_t *packet, size_t length, cw_mppe_job *job) {
+    cw_mppe_chain chain;
+    unsigned ahead = cw_mppe_ahead(receiver, packet, length);
+    if (ahead == 0 || !cw_mppe_stock_lend(w->stocks, &receiver->keys)) return false;
+    if (cw_mppe_stock_chain(&receiver->keys, ahead, &w->changes, &chain)) cw_mppe_batch_keys(&kernels, &chain, 1);
+    cw_mppe_prepare(receiver, packet, length, job);
+    return true;
+}
 
 static void test_packets_against_model(void) {
     static const unsigned strengths[] = {40, 56, 128};
     for (size_t s = 0; s < 3; s++)
         for (uint32_t stateless = 0; stateless <= CW_MPPE_STATELESS; stateless++) {
             cw_rekey rekey = rekey_for(strengths[s], stateless);
-            cw_mppe_transmitter transmitter;
-            cw_mppe_receiver receiver;
-            CHECK(cw_mppe_transmitter_init(&transmitter, &rekey));
-            CHECK(cw_mppe_receiver_init(&receiver, &rekey));
+            cw_mppe_transmitter transmitter = {0};
+            cw_mppe_streams streams = {0};
+            RECEIVER receiver = {0};
+            CHECK(cw_mppe_transmitter_init(&transmitter, &rekey, &streams));
+            CHECK(cw_mppe_receiver_init(&receiver, &rekey, &streams));
             model m = model_make(&rekey);
             world w = world_with(100);
             uint64_t sent_changes = 0, model_changes = 0;
@@ -138,10 +156,11 @@ static void test_inner_protocol_forms(void) {
                  {"80fd", 2, false},  {"00fd", 2, false}, {"", 2, false},        {"0022", 2, false}};
     for (size_t n = 0; n < sizeof table / sizeof table[0]; n++) {
         cw_rekey rekey = rekey_for(128, CW_MPPE_STATELESS);
-        cw_mppe_transmitter transmitter;
-        cw_mppe_receiver receiver;
-        cw_mppe_transmitter_init(&transmitter, &rekey);
-        cw_mppe_receiver_init(&receiver, &rekey);
+        cw_mppe_transmitter transmitter = {0};
+        cw_mppe_streams streams = {0};
+        RECEIVER receiver = {0};
+        cw_mppe_transmitter_init(&transmitter, &rekey, &streams);
+        cw_mppe_receiver_init(&receiver, &rekey, &streams);
         world w = world_with(100);
         uint8_t plain[100], packet[100];
         size_t length = plaintext(plain, 1, 30) - table[n].cut;
@@ -163,8 +182,9 @@ static void test_inner_protocol_forms(void) {
 
 static void test_header_rules(void) {
     cw_rekey rekey = rekey_for(128, CW_MPPE_STATELESS);
-    cw_mppe_receiver receiver;
-    cw_mppe_receiver_init(&receiver, &rekey);
+    cw_mppe_streams streams = {0};
+    RECEIVER receiver = {0};
+    cw_mppe_receiver_init(&receiver, &rekey, &streams);
     world w = world_with(100);
     static const struct {
         const char *packet;
@@ -184,8 +204,8 @@ static void test_header_rules(void) {
     CHECK_EQUAL(receiver.next, 0);
     CHECK_EQUAL(w.budget.tokens, 100);
     cw_rekey wrong = rekey_for(64, 0);
-    CHECK(!cw_mppe_receiver_init(&receiver, &wrong));
-    CHECK_EQUAL(receiver.suite.bits, 0);
+    CHECK(!cw_mppe_receiver_init(&receiver, &wrong, &streams));
+    CHECK_EQUAL(receiver.keys.suite.bits, 0);
 }
 
 // Sends `skip` packets into the void, then one that arrives.
@@ -225,10 +245,11 @@ static void test_jump_truth_table(void) {
     };
     for (size_t n = 0; n < sizeof table / sizeof table[0]; n++) {
         cw_rekey rekey = rekey_for(128, CW_MPPE_STATELESS);
-        cw_mppe_transmitter transmitter;
-        cw_mppe_receiver receiver;
-        cw_mppe_transmitter_init(&transmitter, &rekey);
-        cw_mppe_receiver_init(&receiver, &rekey);
+        cw_mppe_transmitter transmitter = {0};
+        cw_mppe_streams streams = {0};
+        RECEIVER receiver = {0};
+        cw_mppe_transmitter_init(&transmitter, &rekey, &streams);
+        cw_mppe_receiver_init(&receiver, &rekey, &streams);
         world w = world_with(table[n].budget);
         cw_mppe_transmitter copy = transmitter;
         cw_mppe_result probed = after_loss(&copy, &receiver, &w, table[n].skip, table[n].gap, true);
@@ -251,10 +272,11 @@ static void test_jump_truth_table(void) {
 // A batch: prepared together, proven one by one; a forged one among them does not disturb the others.
 static void test_prepared_batch(void) {
     cw_rekey rekey = rekey_for(128, CW_MPPE_STATELESS);
-    cw_mppe_transmitter transmitter;
-    cw_mppe_receiver receiver;
-    cw_mppe_transmitter_init(&transmitter, &rekey);
-    cw_mppe_receiver_init(&receiver, &rekey);
+    cw_mppe_transmitter transmitter = {0};
+    cw_mppe_streams streams = {0};
+    RECEIVER receiver = {0};
+    cw_mppe_transmitter_init(&transmitter, &rekey, &streams);
+    cw_mppe_receiver_init(&receiver, &rekey, &streams);
     world w = world_with(0);
     test_random random = {5};
     for (unsigned round = 0; round < 500; round++) {
@@ -270,7 +292,7 @@ static void test_prepared_batch(void) {
             cw_mppe_crypt_batch(&job, 1);
             if (n == forged) packets[n][10] ^= 0x40;
         }
-        for (unsigned n = 0; n < CW_MPPE_BATCH; n++) CHECK(cw_mppe_prepare(&receiver, &w.changes, packets[n], length, &jobs[n]));
+        for (unsigned n = 0; n < CW_MPPE_BATCH; n++) CHECK(prepare(&receiver, &w, packets[n], length, &jobs[n]));
         cw_mppe_crypt_batch(jobs, CW_MPPE_BATCH);
         for (unsigned n = 0; n < CW_MPPE_BATCH; n++) {
             cw_mppe_result result = cw_mppe_receive_prepared(&receiver, context(&w, n == forged + 1 ? 2 : 1, true), packets[n], length);
@@ -278,7 +300,7 @@ static void test_prepared_batch(void) {
         }
         uint8_t far[20] = {0};
         cw_put16(far, (uint16_t)(0x9000 | ((receiver.next + 64) & 0xfff)));
-        CHECK(!cw_mppe_prepare(&receiver, &w.changes, far, sizeof far, &jobs[0]));
+        CHECK(!prepare(&receiver, &w, far, sizeof far, &jobs[0]));
     }
     CHECK(w.changes <= 500 * CW_MPPE_BATCH + 64);
 }
@@ -287,10 +309,11 @@ static void test_prepared_batch(void) {
 static void test_prepared_after_wrap(void) {
     for (uint32_t gap = 4096; gap <= 4097; gap++) {
         cw_rekey rekey = rekey_for(128, CW_MPPE_STATELESS);
-        cw_mppe_transmitter transmitter;
-        cw_mppe_receiver receiver;
-        cw_mppe_transmitter_init(&transmitter, &rekey);
-        cw_mppe_receiver_init(&receiver, &rekey);
+        cw_mppe_transmitter transmitter = {0};
+        cw_mppe_streams streams = {0};
+        RECEIVER receiver = {0};
+        cw_mppe_transmitter_init(&transmitter, &rekey, &streams);
+        cw_mppe_receiver_init(&receiver, &rekey, &streams);
         world w = world_with(5000);
         uint8_t packet[100];
         size_t length = 0;
@@ -301,7 +324,7 @@ static void test_prepared_after_wrap(void) {
             cw_mppe_transmit(&transmitter, &changes, packet, length, &job);
             cw_mppe_crypt_batch(&job, 1);
         }
-        CHECK(cw_mppe_prepare(&receiver, &w.changes, packet, length, &job));
+        CHECK(prepare(&receiver, &w, packet, length, &job));
         cw_mppe_crypt_batch(&job, 1);
         cw_mppe_result result = cw_mppe_receive_prepared(&receiver, context(&w, gap, true), packet, length);
         CHECK_EQUAL(result.verdict, gap > 4096 ? CW_MPPE_PROVEN : CW_MPPE_UNVERIFIED);
@@ -311,6 +334,9 @@ static void test_prepared_after_wrap(void) {
 }
 
 int main(void) {
+    const cw_cpu cpu = cw_cpu_probe();
+    kernels = cw_mppe_kernels_make(&cpu, CW_MPPE_RC4_INTERLEAVED);
+    if (!cw_mppe_stocks_create(&stocks, &kernels, 4)) return 1;
     RUN(packets_against_model);
     RUN(inner_protocol_forms);
     RUN(header_rules);

@@ -25,7 +25,10 @@ typedef struct world {
     cw_pool pool;
     cw_link *a, *b;
     cw_counters a_counters, b_counters;
-    cw_link_limits limits;
+    cw_link_shared shared;
+    cw_mppe_kernels kernels;
+    cw_mppe_stocks stocks;
+    cw_mppe_streams a_streams, b_streams;
     cw_delivered out[OUT];
     uint64_t now;
     uint32_t next_id, keys;
@@ -135,7 +138,7 @@ static void hand_over(world *w) {
     size_t used, length = cw_link_export(w->b, image, sizeof image);
     require(length > 0);
     cw_link_wipe(w->b, &w->pool);
-    cw_link_init(w->b, &w->limits, 0, &w->b_counters);
+    cw_link_init(w->b, &w->shared, &w->b_streams, 0, &w->b_counters);
     require(cw_link_import(w->b, image, length, &used) == CW_OK && used == length);
 }
 
@@ -180,16 +183,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t n = 0; n < BUFFERS; n++) cw_pool_give(&w->pool, &w->buffers[n]);
     uint8_t setting = next(&s);
     w->now = 1000000000000;
-    w->limits = (cw_link_limits){.reorder_packets = setting & 7,
+    w->shared.limits = (cw_link_limits){.reorder_packets = setting & 7,
                                  .reorder_nanoseconds = 50000000,
                                  .ack_nanoseconds = 100000000,
                                  .control_rate = 100,
                                  .control_burst = 100,
                                  .key_budget = 1u + (setting >> 3) * 8};
+    const cw_cpu cpu = cw_cpu_probe();
+    w->kernels = cw_mppe_kernels_make(&cpu, (setting & 8) == 0 || cpu.level == CW_ISA_SCALAR ? CW_MPPE_RC4_INTERLEAVED : CW_MPPE_RC4_ROWS);
+    w->shared.kernels = &w->kernels;
+    w->shared.stocks = &w->stocks;
+    require(cw_mppe_stocks_create(&w->stocks, &w->kernels, 1 + (setting >> 7))); // with one, two directions take it from each other
     w->a = malloc(cw_link_size());
     w->b = malloc(cw_link_size());
-    cw_link_init(w->a, &w->limits, next(&s), &w->a_counters);
-    cw_link_init(w->b, &w->limits, CW_REQUIRE_ENCRYPTION, &w->b_counters);
+    cw_link_init(w->a, &w->shared, &w->a_streams, next(&s), &w->a_counters);
+    cw_link_init(w->b, &w->shared, &w->b_streams, CW_REQUIRE_ENCRYPTION, &w->b_counters);
     cw_link_set_open(w->a, true);
     cw_link_set_open(w->b, true);
     rekey(w, next(&s));
@@ -202,7 +210,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         case 3: talk(w, (op & 0x80) != 0); break;
         case 4: rekey(w, next(&s)); break;
         case 5: hand_over(w); break;
-        case 6: cw_link_set_open(w->b, (op & 0x80) == 0); break;
+        case 6:
+            if ((op & 0x20) != 0) cw_mppe_stocks_trim(&w->stocks);
+            if ((op & 0x40) != 0) cw_mppe_stocks_fill(&w->stocks);
+            cw_mppe_stocks_step(&w->stocks);
+            cw_link_set_open(w->b, (op & 0x80) == 0); break;
         case 7: w->a->next_sequence += (uint32_t)next(&s) << (op >> 4); break;
         case 8:
         case 9:
@@ -210,12 +222,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         case 11: forge(w, &s); break;
         default: genuine(w, &s); break;
         }
-        require(w->b->held_count <= w->limits.reorder_packets);
+        require(w->b->held_count <= w->shared.limits.reorder_packets);
         (void)cw_link_deadline(w->b);
     }
     cw_link_wipe(w->a, &w->pool);
     cw_link_wipe(w->b, &w->pool);
     require(w->pool.available == BUFFERS);
+    require(w->stocks.lent == 0);
+    cw_mppe_stocks_destroy(&w->stocks);
     free(w->a);
     free(w->b);
     return 0;
