@@ -70,6 +70,16 @@ public final class UAPIListener: Sendable {
     /// Removes the file, unless it is somebody else's by now.
     public func remove() { if isInPlace { unlink(path) } }
 
+    /// Removes the socket of an interface if nobody answers it any more.
+    public static func clearLeftover(_ interfaceName: String) { clearLeftover(interfaceName, directory: directory) }
+
+    static func clearLeftover(_ interfaceName: String, directory: String) {
+        let path = "\(directory)/\(interfaceName).sock"
+        var status = stat()
+        guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK, !isAnswered(path), errno == ECONNREFUSED else { return }
+        unlink(path)
+    }
+
     private static let backlog: Int32 = 16
 
     private static func failure(_ what: String, _ interfaceName: String) -> TunnelError {

@@ -8,10 +8,16 @@ import Synchronization
     import Musl
 #endif
 
-/// Answers the socket of one interface, on a thread of its own, so that `wg show`, `wg set` and others work with it.
+/// Answers the sockets of interfaces, on a thread of its own, so that `wg show`, `wg set` and others work with them.
 public final class UAPIServer: Sendable {
-    private let listener: UAPIListener
-    private let interface: any WireGuardInterface
+    private struct Door {
+        let listener: UAPIListener
+        let interface: any WireGuardInterface
+    }
+    /// Changed from anywhere; the thread looks at them each time it wakes.
+    private let doors: Mutex<[Door]>
+    /// The first one, if somebody wants to know that its file is taken away.
+    private let watched: UAPIListener?
     private let logger: Logger?
     private let removed: (@Sendable () -> Void)?
     private let requestPatience: Duration
@@ -44,8 +50,8 @@ public final class UAPIServer: Sendable {
     ) throws {
         self.requestPatience = requestPatience
         self.idlePatience = idlePatience
-        self.listener = listener
-        self.interface = interface
+        doors = Mutex([Door(listener: listener, interface: interface)])
+        watched = removed == nil ? nil : listener
         self.logger = logger
         self.removed = removed
         wake = clinux_eventfd()
@@ -70,15 +76,40 @@ public final class UAPIServer: Sendable {
 
     deinit { if wake >= 0 { close(wake) } }
 
-    /// Closes the socket and its connections and removes its file. Waits until the last call of the interface has returned. Not to
-    /// be called from within one.
+    /// Serves one more socket, that of `interfaceName`.
+    public func serve(_ interfaceName: String, _ interface: any WireGuardInterface) throws {
+        try serve(UAPIListener(interfaceName: interfaceName), interface)
+    }
+
+    func serve(_ listener: UAPIListener, _ interface: any WireGuardInterface) {
+        doors.withLock { $0.append(Door(listener: listener, interface: interface)) }
+        nudge()
+    }
+
+    /// Closes a socket and its connections and removes its file. A call of its interface may still be under way.
+    public func withdraw(_ interfaceName: String) {
+        let withdrawn = doors.withLock { doors in
+            let withdrawn = doors.filter { $0.listener.interfaceName == interfaceName }
+            doors.removeAll { $0.listener.interfaceName == interfaceName }
+            return withdrawn
+        }
+        for door in withdrawn { door.listener.remove() }
+        nudge()
+    }
+
+    /// Closes all sockets and connections and removes their files. Waits until the last call of an interface has returned. Not to be
+    /// called from within one.
     public func stop() {
         stopping.store(true, ordering: .releasing)
-        var one: UInt64 = 1
-        _ = write(wake, &one, 8)
+        nudge()
         guard let handle = thread.withLock({ handle in defer { handle = nil }; return handle }) else { return }
         pthread_join(handle, nil)
-        listener.remove()
+        for door in doors.withLock({ $0 }) { door.listener.remove() }
+    }
+
+    private func nudge() {
+        var one: UInt64 = 1
+        _ = write(wake, &one, 8)
     }
 
     // MARK: The thread
@@ -88,37 +119,52 @@ public final class UAPIServer: Sendable {
 
     private func run() {
         var connections: [UAPIConnection] = []
-        let watch = removed == nil ? nil : DirectoryWatch(path: listener.path)
+        let watch = watched.flatMap { DirectoryWatch(path: $0.path) }
         var isWatching = watch != nil
         while !stopping.load(ordering: .acquiring) {
-            if isWatching, !listener.isInPlace {
+            if isWatching, !watched!.isInPlace {
                 isWatching = false
                 removed?()
             }
+            let doors = doors.withLock { $0 }
             var waiting = [
                 pollfd(fd: wake, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: isWatching ? watch!.descriptor : -1, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: connections.count < Self.mostConnections ? listener.descriptor : -1, events: Int16(POLLIN), revents: 0),
             ]
             waiting += connections.map { pollfd(fd: $0.descriptor, events: $0.awaited, revents: 0) }
+            let firstDoor = waiting.count
+            let isFull = connections.count >= Self.mostConnections
+            waiting += doors.map { pollfd(fd: isFull ? -1 : $0.listener.descriptor, events: Int16(POLLIN), revents: 0) }
             let now = ContinuousClock.now
             let patience = connections.map { $0.deadline - now }.min().map { max(0, Int32($0 / .milliseconds(1)) + 1) } ?? -1
             guard poll(&waiting, nfds_t(waiting.count), patience) >= 0 else { continue }
+            if waiting[0].revents != 0 { quieten() }
             if waiting[1].revents != 0 { watch?.drain() }
-            for index in connections.indices { connections[index].proceed(ready: waiting[3 + index].revents, interface, logger) }
-            connections.removeAll { connection in
-                guard connection.isOver || connection.deadline <= .now else { return false }
-                connection.end()
-                return true
-            }
-            if waiting[2].revents != 0 { accept(into: &connections) }
+            for index in connections.indices { connections[index].proceed(ready: waiting[2 + index].revents, logger) }
+            end(&connections)
+            for (index, door) in doors.enumerated() where waiting[firstDoor + index].revents != 0 { accept(from: door, into: &connections) }
         }
         for connection in connections { connection.end() }
     }
 
-    private func accept(into connections: inout [UAPIConnection]) {
+    private func quieten() {
+        var count: UInt64 = 0
+        _ = read(wake, &count, 8)
+    }
+
+    /// Lets go of those who are done or too slow, and of those whose interface is not served any more.
+    private func end(_ connections: inout [UAPIConnection]) {
+        let open = Set(doors.withLock { $0.map { ObjectIdentifier($0.listener) } })
+        connections.removeAll { connection in
+            guard connection.isOver || connection.deadline <= .now || !open.contains(ObjectIdentifier(connection.listener)) else { return false }
+            connection.end()
+            return true
+        }
+    }
+
+    private func accept(from door: Door, into connections: inout [UAPIConnection]) {
         while connections.count < Self.mostConnections {
-            let descriptor = Glibc.accept(listener.descriptor, nil, nil)
+            let descriptor = Glibc.accept(door.listener.descriptor, nil, nil)
             guard descriptor >= 0 else {
                 // Out of descriptors or memory: not at once again, somebody else may let go of some.
                 if ![EAGAIN, EINTR, ECONNABORTED].contains(errno) {
@@ -129,14 +175,16 @@ public final class UAPIServer: Sendable {
             }
             _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
             _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK)
-            connections.append(UAPIConnection(descriptor: descriptor, requestPatience, idlePatience))
+            connections.append(UAPIConnection(descriptor, door.listener, door.interface, requestPatience, idlePatience))
         }
     }
 }
 
-/// One client of the socket.
+/// One client of a socket.
 private final class UAPIConnection {
     let descriptor: Int32
+    let listener: UAPIListener
+    private let interface: any WireGuardInterface
     private var conversation = UAPIConversation()
     private var answer: [UInt8] = []
     private var sent = 0
@@ -145,8 +193,12 @@ private final class UAPIConnection {
     private let requestPatience: Duration
     private let idlePatience: Duration
 
-    init(descriptor: Int32, _ requestPatience: Duration, _ idlePatience: Duration) {
+    init(
+        _ descriptor: Int32, _ listener: UAPIListener, _ interface: any WireGuardInterface, _ requestPatience: Duration, _ idlePatience: Duration
+    ) {
         self.descriptor = descriptor
+        self.listener = listener
+        self.interface = interface
         self.requestPatience = requestPatience
         self.idlePatience = idlePatience
         deadline = .now + idlePatience
@@ -155,13 +207,13 @@ private final class UAPIConnection {
     /// What poll should wait for. Nothing is read while an answer has not been taken.
     var awaited: Int16 { Int16(answer.isEmpty ? POLLIN : POLLOUT) }
 
-    func proceed(ready: Int16, _ interface: any WireGuardInterface, _ logger: Logger?) {
+    func proceed(ready: Int16, _ logger: Logger?) {
         guard ready != 0 else { return }
         let wasIdle = conversation.isIdle && answer.isEmpty
         if answer.isEmpty { read() }
         repeat {
             send()
-        } while !isOver && answer.isEmpty && prepareAnswer(interface, logger)
+        } while !isOver && answer.isEmpty && prepareAnswer(logger)
         if conversation.hasEnded, answer.isEmpty { isOver = true }
         let isIdle = conversation.isIdle && answer.isEmpty
         // A request is not given more time for arriving byte by byte.
@@ -202,7 +254,7 @@ private final class UAPIConnection {
     }
 
     /// Carries out the next request that has arrived in full; false if there is none.
-    private func prepareAnswer(_ interface: any WireGuardInterface, _ logger: Logger?) -> Bool {
+    private func prepareAnswer(_ logger: Logger?) -> Bool {
         guard let action = conversation.next() else { return false }
         do {
             switch action {

@@ -96,6 +96,43 @@ private final class FakeInterface: WireGuardInterface {
         }
     }
 
+    /// Each socket is its own interface's; one that is withdrawn takes its connections along and leaves the others.
+    @Test func severalSocketsOfOneServer() async throws {
+        let (first, second) = (FakeInterface(), FakeInterface())
+        try await withServer(first) { _, server in
+            server.serve(try UAPIListener(interfaceName: "cwt1", directory: directory), second)
+            let clients = try ["cwt0", "cwt1"].map { try #require(Client.connect("\(directory)/\($0).sock")) }
+            defer { for client in clients { close(client) } }
+            #expect(Client.ask(clients[1], "set=1\nfwmark=2\n\n") == "errno=0\n\n")
+            #expect(Client.ask(clients[0], "set=1\nfwmark=1\n\n") == "errno=0\n\n")
+            #expect(first.changes.withLock { $0.map(\.fwmark) } == [1] && second.changes.withLock { $0.map(\.fwmark) } == [2])
+            server.withdraw("cwt1")
+            #expect(Client.connect("\(directory)/cwt1.sock") == nil && access("\(directory)/cwt1.sock", F_OK) != 0)
+            #expect(Client.readToEnd(clients[1]).isEmpty)
+            #expect(Client.ask(clients[0], "set=1\n\n") == "errno=0\n\n")
+            // The name is free again.
+            server.serve(try UAPIListener(interfaceName: "cwt1", directory: directory), second)
+            let again = try #require(Client.connect("\(directory)/cwt1.sock"))
+            defer { close(again) }
+            #expect(Client.ask(again, "set=1\n\n") == "errno=0\n\n")
+            server.stop()
+            #expect(access("\(directory)/cwt0.sock", F_OK) != 0 && access("\(directory)/cwt1.sock", F_OK) != 0)
+        }
+    }
+
+    @Test func whatAKilledProcessLeftIsCleared() throws {
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        close(try #require(Client.bind("\(directory)/cwt-1.sock")))
+        let alive = try UAPIListener(interfaceName: "cwt-2", directory: directory)
+        #expect(FileManager.default.createFile(atPath: "\(directory)/cwt-3.sock", contents: nil))
+        for number in 1...4 { UAPIListener.clearLeftover("cwt-\(number)", directory: directory) }
+        #expect(access("\(directory)/cwt-1.sock", F_OK) != 0)
+        #expect(alive.isInPlace)
+        // Not a socket, so not ours.
+        #expect(access("\(directory)/cwt-3.sock", F_OK) == 0)
+    }
+
     /// Half a request, and an answer that is not taken: each has its time, however slowly it goes on. Between requests there is more.
     @Test func whoTakesTooLongIsCutOff() async throws {
         let listener = try UAPIListener(interfaceName: "cwt0", directory: directory)
