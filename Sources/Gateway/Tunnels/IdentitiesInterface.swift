@@ -1,21 +1,42 @@
 import DataPath
+import Logging
 import Synchronization
 import WireGuard
 
-/// What `wg show` prints for a tunnel with many identities: each hub once, with the newest handshake and the bytes of all. There is no
-/// key of the interface's own, and nothing can be set: the identities are the gateway's affair.
+/// What `wg show` prints for a tunnel with many identities. Under the tunnel's interface: each hub once, with the newest handshake and the
+/// bytes of all; there is no key of the interface's own, and nothing can be set. And each identity that is up by itself, under names
+/// like those that the kernel's interfaces would have, as many as there might be of these.
 final class IdentitiesInterface: WireGuardInterface {
+    private struct State {
+        var identities: [WireGuardEngine.Identity] = []
+        var sockets: IdentitySockets?
+    }
     private let engine: WireGuardEngine
-    private let identities = Mutex<[WireGuardEngine.Identity]>([])
+    private let state = Mutex(State())
 
     init(_ engine: WireGuardEngine) { self.engine = engine }
 
-    func replace(_ new: [WireGuardEngine.Identity]) { identities.withLock { $0 = new } }
+    /// From now on each identity has a socket of its own.
+    func serveEach(on server: UAPIServer, upTo most: Int, logger: Logger, as name: @escaping @Sendable (Int) -> String) {
+        state.withLock { state in
+            let sockets = IdentitySockets(server: server, engine: engine, most: most, name: name, logger: logger)
+            sockets.clearLeftovers()
+            state.sockets = sockets
+            state.sockets?.follow(state.identities)
+        }
+    }
+
+    func replace(_ new: [WireGuardEngine.Identity]) {
+        state.withLock { state in
+            state.identities = new
+            state.sockets?.follow(new)
+        }
+    }
 
     func list() throws -> InterfaceListing {
         var listing = InterfaceListing()
         var peers: [PublicKey: InterfaceListing.Peer] = [:]
-        for identity in identities.withLock({ $0 }) {
+        for identity in state.withLock({ $0.identities }) {
             // It may have gone a moment ago.
             guard let info = try? engine.info(of: identity) else { continue }
             listing.listenPort = info.listenPort
@@ -43,5 +64,55 @@ final class IdentitiesInterface: WireGuardInterface {
         peer.sentBytes += info.sentBytes
         peer.keepalive = max(peer.keepalive, info.keepaliveSeconds)
         peers[key] = peer
+    }
+}
+
+/// The sockets of single identities.
+private struct IdentitySockets {
+    let server: UAPIServer
+    let engine: WireGuardEngine
+    let most: Int
+    let name: @Sendable (Int) -> String
+    let logger: Logger
+    private var numbers: [WireGuardEngine.Identity: Int] = [:]
+    /// Names that cannot be had; after a few nobody goes on trying.
+    private var refused: Set<Int> = []
+    private var hasComplained = false
+    private static let mostRefusals = 8
+
+    init(server: UAPIServer, engine: WireGuardEngine, most: Int, name: @escaping @Sendable (Int) -> String, logger: Logger) {
+        (self.server, self.engine, self.most, self.name, self.logger) = (server, engine, most, name, logger)
+    }
+
+    /// What a gateway that was killed left there.
+    func clearLeftovers() {
+        for number in 1...most { UAPIListener.clearLeftover(name(number)) }
+    }
+
+    mutating func follow(_ identities: [WireGuardEngine.Identity]) {
+        let present = Set(identities)
+        for (identity, number) in numbers where !present.contains(identity) {
+            numbers[identity] = nil
+            server.withdraw(name(number))
+        }
+        for identity in identities where numbers[identity] == nil { open(identity) }
+    }
+
+    private mutating func open(_ identity: WireGuardEngine.Identity) {
+        let taken = refused.union(numbers.values)
+        for number in 1...most where refused.count < Self.mostRefusals && !taken.contains(number) {
+            do {
+                try server.serve(name(number), EngineInterface(engine: engine, identity: identity))
+                numbers[identity] = number
+                return
+            } catch {
+                refused.insert(number)
+                logger.warning("`wg show` will not find an identity as \(name(number)): \(error)")
+            }
+        }
+        guard !hasComplained else { return }
+        hasComplained = true
+        logger.notice(
+            "`wg show` has \(numbers.count) of \(name(1)) and so on, no more (most-identities is \(most)); all are in: causeway hub identities")
     }
 }

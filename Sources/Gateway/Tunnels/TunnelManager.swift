@@ -163,7 +163,10 @@ actor TunnelManager: UplinkProvider {
                 listed[name] = identities
                 served = identities
             }
-            servers.append(try UAPIServer(interfaceName: interface, interface: served, logger: logger))
+            let server = try UAPIServer(interfaceName: interface, interface: served, logger: logger)
+            servers.append(server)
+            let settings = tunnel.settings
+            listed[name]?.serveEach(on: server, upTo: settings.mostIdentities, logger: logger) { settings.interface(ofIdentity: $0) }
         } catch {
             logger.warning("tunnel \"\(name)\": `wg show` will not find \(interface): \(error)")
         }
