@@ -24,11 +24,11 @@ enum {
 typedef struct cw_tap {
     int fd; // -1: none
     uint8_t *ring;
-    uint32_t next; // frame
+    uint32_t frames, next;
 } cw_tap;
 
 bool cw_tap_config_valid(const cw_tap_config *config);
-bool cw_tap_map(cw_tap *tap, int fd); // false: errno; fd is the caller's in either case
+bool cw_tap_map(cw_tap *tap, int fd, uint32_t workers); // as many as there are rings; false: errno; fd is the caller's in either case
 void cw_tap_unmap(cw_tap *tap);
 
 // What one receive step found in a ring.

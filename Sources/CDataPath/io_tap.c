@@ -19,15 +19,19 @@
 
 enum {
     block_size = 64 * 1024,
-    block_count = 128, // 8 MiB a worker, as much as the raw socket's buffer
-    ring_size = block_size * block_count,
-    frame_count = ring_size / CW_TAP_FRAME,
+    block_maximum = 128, block_minimum = 16, // of a worker: 8 MiB, as much as the raw socket's buffer ...
+    block_total = 1024,                      // ... but about 64 MiB in all, since the kernel keeps them in memory
     filter_fixed = 22, filter_for_each = 4, // instructions
     host_packet = 0,   // PACKET_HOST
 };
 _Static_assert(CW_TAP_LONGEST <= CW_BUFFER_DATA, "a tapped packet fits a buffer");
 // The kernel aligns the packet behind its header, its address and a link header of at least 16 bytes.
 _Static_assert(TPACKET2_HDRLEN + 64 + CW_TAP_LONGEST <= CW_TAP_FRAME, "a tapped packet fits a frame");
+
+static uint32_t ring_blocks(uint32_t workers) {
+    uint32_t blocks = block_total / workers;
+    return blocks > block_maximum ? block_maximum : blocks < block_minimum ? block_minimum : blocks;
+}
 
 bool cw_tap_config_valid(const cw_tap_config *config) {
     if (config->address_count < 1 || config->address_count > CW_MAX_TAP_ADDRESSES) return false;
@@ -127,7 +131,8 @@ static int open_tap(const cw_tap_config *config, uint32_t worker, uint32_t worke
     int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); // protocol 0: nothing arrives before bind
     if (fd < 0) return -1;
     int version = TPACKET_V2, one = 1;
-    struct tpacket_req ring = {block_size, block_count, CW_TAP_FRAME, frame_count};
+    uint32_t blocks = ring_blocks(workers);
+    struct tpacket_req ring = {block_size, blocks, CW_TAP_FRAME, blocks * (block_size / CW_TAP_FRAME)};
     // All protocols: those that ask for one are served after the ingress rule, which leaves nothing. All interfaces: a socket that is bound
     // to one loses its place in the group when that goes down.
     struct sockaddr_ll everywhere = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
@@ -162,15 +167,16 @@ cw_status cw_open_gre_taps(const cw_tap_config *config, uint32_t worker_count, i
 
 // ---- Receiving --------------------------------------------------------------------------------------------------------
 
-bool cw_tap_map(cw_tap *tap, int fd) {
-    void *ring = mmap(NULL, ring_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+bool cw_tap_map(cw_tap *tap, int fd, uint32_t workers) {
+    size_t size = (size_t)ring_blocks(workers) * block_size;
+    void *ring = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (ring == MAP_FAILED) return false;
-    *tap = (cw_tap){.fd = fd, .ring = ring};
+    *tap = (cw_tap){.fd = fd, .ring = ring, .frames = (uint32_t)(size / CW_TAP_FRAME)};
     return true;
 }
 
 void cw_tap_unmap(cw_tap *tap) {
-    if (tap->ring != NULL) munmap(tap->ring, ring_size);
+    if (tap->ring != NULL) munmap(tap->ring, (size_t)tap->frames * CW_TAP_FRAME);
     *tap = (cw_tap){.fd = -1};
 }
 
@@ -187,7 +193,7 @@ static struct tpacket2_hdr *next_frame(const cw_tap *tap) {
 
 static void release_frame(cw_tap *tap, struct tpacket2_hdr *header) {
     __atomic_store_n(&header->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
-    tap->next = tap->next + 1 == frame_count ? 0 : tap->next + 1;
+    tap->next = tap->next + 1 == tap->frames ? 0 : tap->next + 1;
 }
 
 cw_tapped cw_tap_discard(cw_tap *tap) {

@@ -27,7 +27,9 @@ static bool watch(cw_worker *worker, int fd) {
     return fd < 0 || epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &interest) == 0;
 }
 
-static bool watch_tap(cw_worker *worker, int fd) { return fd < 0 || (cw_tap_map(&worker->tap, fd) && watch(worker, fd)); }
+static bool watch_tap(cw_worker *worker, int fd) {
+    return fd < 0 || (cw_tap_map(&worker->tap, fd, worker->config->worker_count) && watch(worker, fd));
+}
 
 // Buffers for what moves in a step, and for what the sessions' reorder queues may hold at one time.
 static uint32_t buffers_needed(const cw_engine_config *config, uint32_t slots) {

@@ -25,6 +25,8 @@ public struct Command: Sendable {
         case importState([UInt8], identity: WireGuardEngine.Identity? = nil)
         case tunnel(index: UInt32, mtu: UInt16, up: Bool)
         case localAddresses([IPAddress])
+        /// Outer IPv4 sources that GRE is taken from: those allowed (none: all) except those blocked; at most 1,024 networks.
+        case sources(allowed: [IPPrefix], blocked: [IPPrefix])
     }
 
     public init(_ session: UInt64, _ kind: Kind) {
@@ -46,6 +48,7 @@ public struct Command: Sendable {
         case .importState: "import"
         case .tunnel: "tunnel"
         case .localAddresses: "local addresses"
+        case .sources: "sources"
         }
     }
 }

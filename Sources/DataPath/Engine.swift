@@ -1,6 +1,12 @@
 import Addresses
 import CDataPath
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
 /// Owner of the C data path. Every unsafe call into it stands in this file.
 ///
 /// One thread at a time may call it (the control loop); the workers run on threads of their own. Commands that find a ring
@@ -13,6 +19,9 @@ public struct Engine: ~Copyable, Sendable {
     /// nil unless the configuration asked for it. It may be kept and called from anywhere.
     public let wireGuard: WireGuardEngine?
 
+    /// How GRE comes in.
+    public let gre: GREBackend
+
     /// How many of the host's own addresses users can be kept off.
     public static let mostLocalAddresses = Int(CW_MAX_LOCAL_ADDRESSES)
     /// How many events one `poll` takes at most.
@@ -23,7 +32,15 @@ public struct Engine: ~Copyable, Sendable {
         var engine: OpaquePointer?
         do {
             try Self.openDescriptors(configuration, &native)
-            try EngineError.check(cw_engine_create(&native, &engine), "create the data path")
+            var backend = try Self.openRings(configuration, &native)
+            var status = cw_engine_create(&native, &engine)
+            if status == .CW_SYSTEM, case .packet = backend, case .rings(_, required: false) = configuration.gre {
+                backend = .raw(because: EngineError(.system(errno), "map packet rings").description)
+                Self.closeRings(&native)
+                status = cw_engine_create(&native, &engine)
+            }
+            try EngineError.check(status, "create the data path")
+            gre = backend
         } catch {
             Self.closeDescriptors(&native)
             throw error
@@ -120,8 +137,58 @@ public struct Engine: ~Copyable, Sendable {
     }
 
     private static func closeDescriptors(_ native: inout cw_engine_config) {
+        closeRings(&native)
         withDescriptors(&native) { gres, tuns in
             for descriptor in Array(gres) + Array(tuns) where descriptor >= 0 { closeDescriptor(descriptor) }
+        }
+    }
+
+    private static func openRings(_ configuration: EngineConfiguration, _ native: inout cw_engine_config) throws(EngineError) -> GREBackend {
+        guard case .rings(let rings, let required) = configuration.gre else { return .raw(because: nil) }
+        do {
+            return .packet(addresses: try openRings(rings, workers: UInt32(clamping: configuration.workers), &native))
+        } catch {
+            closeRings(&native)
+            if required { throw error }
+            return .raw(because: error.description)
+        }
+    }
+
+    private static func openRings(_ rings: GRERings, workers: UInt32, _ native: inout cw_engine_config) throws(EngineError) -> Int {
+        let possible = rings.addresses.filter { $0.address.family == .v4 && cw_tap_possible($0.interface) }
+        guard !possible.isEmpty else {
+            throw EngineError(.system(ENODEV), "take GRE at an interface (no listening address is on an Ethernet interface)")
+        }
+        guard possible.count <= Int(CW_MAX_TAP_ADDRESSES) else {
+            throw EngineError(.system(E2BIG), "take GRE at the interfaces of \(possible.count) addresses (\(CW_MAX_TAP_ADDRESSES) at most)")
+        }
+        var taps = cw_tap_config()
+        taps.address_count = UInt32(possible.count)
+        withUnsafeMutableBytes(of: &taps.addresses) { bytes in
+            let slots = bytes.bindMemory(to: cw_tap_address.self)
+            for (slot, entry) in zip(slots.indices, possible) {
+                slots[slot] = cw_tap_address(interface: entry.interface, address: cw_address(entry.address))
+            }
+        }
+        // One byte stays zero: the end of the name.
+        withUnsafeMutableBytes(of: &taps.table) { $0.copyBytes(from: rings.table.utf8.prefix($0.count - 1)) }
+        let opened = withUnsafeMutableBytes(of: &native.tap_fd) { cw_open_gre_taps(&taps, workers, $0.bindMemory(to: Int32.self).baseAddress) }
+        try EngineError.check(opened, "open packet rings for GRE (CAP_NET_RAW is needed)")
+        try EngineError.check(
+            cw_open_gre_rule(&taps, &native.tap_rule_fd),
+            "make the nftables table \(rings.table) at the interfaces' ingress (CAP_NET_ADMIN and Linux 5.12 are needed, and nobody else's table of that name)")
+        return possible.count
+    }
+
+    /// The rule first: what arrives in between is the raw sockets'.
+    private static func closeRings(_ native: inout cw_engine_config) {
+        if native.tap_rule_fd >= 0 { closeDescriptor(native.tap_rule_fd) }
+        native.tap_rule_fd = -1
+        withUnsafeMutableBytes(of: &native.tap_fd) { bytes in
+            for (slot, descriptor) in bytes.bindMemory(to: Int32.self).enumerated() where descriptor >= 0 {
+                closeDescriptor(descriptor)
+                bytes.bindMemory(to: Int32.self)[slot] = -1
+            }
         }
     }
 
@@ -217,6 +284,17 @@ extension Command {
             native.tunnel.index = index
             native.tunnel.mtu = mtu
             native.tunnel.up = up
+        case .sources(let allowed, let blocked):
+            native.type = .CW_SOURCES
+            native.sources.allowed_count = UInt32(allowed.count)
+            native.sources.blocked_count = UInt32(blocked.count)
+            return allowed.map(cw_prefix.init).withUnsafeBufferPointer { allowed in
+                blocked.map(cw_prefix.init).withUnsafeBufferPointer { blocked in
+                    native.sources.allowed = allowed.baseAddress
+                    native.sources.blocked = blocked.baseAddress
+                    return body(native)
+                }
+            }
         case .localAddresses(let addresses):
             native.type = .CW_LOCAL_ADDRESSES
             native.local_addresses.count = UInt32(addresses.count)

@@ -12,6 +12,7 @@ public struct EngineConfiguration: Sendable {
     public var role: Role
     /// Name of the TUN interface, at most 15 bytes; nil: none is made, and what should go there is dropped.
     public var interface: String?
+    public var gre = GREReception.raw
     /// Worker threads, 1...64.
     public var workers = 1
     /// 1...65,535 sessions over all workers.

@@ -97,7 +97,7 @@ static void open_ends(ends *ends) {
     ends->rule = -1;
     CHECK_EQUAL(cw_open_gre_taps(&config, WORKERS, ends->fds), CW_OK);
     for (uint32_t i = 0; i < WORKERS; i++) {
-        CHECK(cw_tap_map(&ends->taps[i], ends->fds[i]));
+        CHECK(cw_tap_map(&ends->taps[i], ends->fds[i], WORKERS));
         CHECK_EQUAL(cw_open_gre(4, i, WORKERS, &ends->raw[i]), CW_OK);
     }
     CHECK_EQUAL(cw_open_gre_rule(&config, &ends->rule), CW_OK);
@@ -381,7 +381,7 @@ static void test_many_addresses(void) {
     cw_tap tap;
     CHECK_EQUAL(cw_open_gre_taps(&many, 3, fds), CW_OK);
     CHECK_EQUAL(cw_open_gre_rule(&many, &rule), CW_OK);
-    CHECK(cw_tap_map(&tap, fds[1]));
+    CHECK(cw_tap_map(&tap, fds[1], 3));
     frame made = gre_frame(7, 1, NULL, 10);
     put(&made, "far0");
     rig_sleep(20);

@@ -163,6 +163,19 @@ import Testing
         Command(0, .localAddresses([])).withNative { #expect($0.local_addresses.count == 0) }
     }
 
+    @Test func sources() {
+        let networks = [IPPrefix("192.0.2.0/24")!, IPPrefix("198.51.100.7/32")!, IPPrefix("10.0.0.0/8")!]
+        Command(0, .sources(allowed: Array(networks.prefix(2)), blocked: [networks[2]])).withNative { native in
+            #expect(native.type == .CW_SOURCES)
+            let allowed = UnsafeBufferPointer(start: native.sources.allowed, count: Int(native.sources.allowed_count))
+            let blocked = UnsafeBufferPointer(start: native.sources.blocked, count: Int(native.sources.blocked_count))
+            #expect(allowed.map { address($0.address) } == [networks[0].address, networks[1].address])
+            #expect(allowed.map(\.length) == [24, 32])
+            #expect(blocked.map { address($0.address) } == [networks[2].address])
+        }
+        Command(0, .sources(allowed: [], blocked: [])).withNative { #expect($0.sources.allowed_count == 0 && $0.sources.blocked_count == 0) }
+    }
+
     @Test func commandsWithoutArguments() {
         for (kind, type): (Command.Kind, cw_command_type) in [(.unbind, .CW_UNBIND), (.close, .CW_CLOSE), (.export, .CW_EXPORT)] {
             Command(5, kind).withNative { native in

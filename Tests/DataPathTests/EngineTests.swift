@@ -49,6 +49,77 @@ import Testing
         }
     }
 
+    // MARK: GRE
+
+    private static func rings(_ interface: String = "cwdummy0") -> GRERings {
+        GRERings(addresses: [.init(interface: if_nametoindex(interface), address: IPAddress("10.70.0.1")!)], table: "causeway-tests")
+    }
+
+    private static func reason(_ backend: GREBackend) -> String {
+        if case .raw(let reason?) = backend { reason } else { "none: \(backend)" }
+    }
+
+    /// A TAP is an Ethernet interface.
+    private static func withEthernet(_ body: @escaping @Sendable () throws -> Void) async throws {
+        try await apart {
+            let tap = try Tap("cwdummy0")
+            defer { tap.end() }
+            try body()
+        }
+    }
+
+    @Test func ringsWhereTheyCanBeHad() async throws {
+        try await Self.withEthernet {
+            let engine = try Engine(Self.configuration {
+                $0.workers = 2
+                $0.gre = .rings(Self.rings(), required: true)
+            })
+            #expect(engine.gre == .packet(addresses: 1))
+            #expect(engine.gre.description == "packet rings for 1 address, raw sockets for the rest")
+            // The table is ours while the engine lives, and whoever does not insist does without.
+            let second = try Engine(Self.configuration {
+                $0.interface = "cwt1"
+                $0.gre = .rings(Self.rings(), required: false)
+            })
+            let reason = Self.reason(second.gre)
+            #expect(reason.contains("nftables table causeway-tests"))
+            try engine.start()
+            engine.stop()
+        }
+    }
+
+    @Test func rawSocketsWhereThereIsNoEthernet() async throws {
+        try await apart {
+            let lo = GRERings(addresses: [.init(interface: if_nametoindex("lo"), address: IPAddress("127.0.0.1")!)], table: "causeway-tests")
+            let engine = try Engine(Self.configuration { $0.gre = .rings(lo, required: false) })
+            let reason = Self.reason(engine.gre)
+            #expect(reason.contains("no listening address is on an Ethernet interface"))
+            #expect(try Engine(Self.configuration { $0.interface = nil }).gre == .raw(because: nil))
+            do {
+                _ = try Engine(Self.configuration { $0.gre = .rings(lo, required: true) })
+                Issue.record("rings on the loopback interface")
+            } catch {
+                #expect("\(error)".contains("no listening address is on an Ethernet interface"))
+            }
+        }
+    }
+
+    @Test func notForMoreAddressesThanThereIsRoomFor() async throws {
+        try await Self.withEthernet {
+            var many = Self.rings()
+            many.addresses = (1...33).map { .init(interface: many.addresses[0].interface, address: IPAddress("10.70.0.\($0)")!) }
+            let engine = try Engine(Self.configuration { [many] in $0.gre = .rings(many, required: false) })
+            let reason = Self.reason(engine.gre)
+            #expect(reason.contains("33 addresses (32 at most)"))
+            many.addresses.removeLast()
+            let fitting = try Engine(Self.configuration { [many] in
+                $0.interface = "cwt1"
+                $0.gre = .rings(many, required: false)
+            })
+            #expect(fitting.gre == .packet(addresses: 32))
+        }
+    }
+
     @Test func whatCannotBeMadeIsSaid() async throws {
         try await apart {
             do {

@@ -21,6 +21,22 @@ func apart(loopback: Bool = false, _ body: @escaping @Sendable () throws -> Void
     }
 }
 
+/// An Ethernet interface that lives until `end`.
+struct Tap {
+    private let descriptor: Int32
+
+    init(_ name: String) throws {
+        descriptor = open("/dev/net/tun", O_RDWR | O_CLOEXEC)
+        var request = [UInt8](repeating: 0, count: 40)
+        request.replaceSubrange(0..<name.utf8.count, with: Array(name.utf8))
+        request[16] = 0x02 // IFF_TAP
+        let setInterface: UInt = 0x4004_54CA // TUNSETIFF
+        guard ioctl(descriptor, setInterface, &request) == 0 else { throw Failed(code: errno) }
+    }
+
+    func end() { close(descriptor) }
+}
+
 private func raiseLoopback() throws {
     let descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
     defer { close(descriptor) }

@@ -1,0 +1,45 @@
+import Addresses
+
+/// How GRE packets come in (see io.h of the core). The raw sockets are open in either case.
+public enum GREReception: Sendable, Equatable {
+    case raw
+    /// Rings beside the raw sockets. `required`: there is no engine without them; otherwise the raw sockets serve alone if need be.
+    case rings(GRERings, required: Bool)
+}
+
+public struct GRERings: Sendable, Equatable {
+    public struct Address: Sendable, Hashable {
+        public var interface: UInt32
+        public var address: IPAddress
+        public init(interface: UInt32, address: IPAddress) {
+            self.interface = interface
+            self.address = address
+        }
+    }
+
+    /// IPv4 addresses of this host with the interfaces that have them. What is on an interface without Ethernet is left to the raw sockets.
+    public var addresses: [Address]
+    /// The name of our nftables table.
+    public var table: String
+
+    public init(addresses: [Address], table: String) {
+        self.addresses = addresses
+        self.table = table
+    }
+}
+
+/// What became of it.
+public enum GREBackend: Sendable, Equatable, CustomStringConvertible {
+    /// The reason, if rings had been wanted.
+    case raw(because: String?)
+    /// Rings for so many addresses.
+    case packet(addresses: Int)
+
+    public var description: String {
+        switch self {
+        case .raw(nil): "raw sockets"
+        case .raw(let reason?): "raw sockets, because: \(reason)"
+        case .packet(let addresses): "packet rings for \(addresses) \(addresses == 1 ? "address" : "addresses"), raw sockets for the rest"
+        }
+    }
+}
