@@ -1,3 +1,4 @@
+#include "causeway_datapath.h"
 #include "harness.h"
 #include "isa.h"
 
@@ -54,6 +55,30 @@ static void test_limits(void) {
     CHECK(!cpu.sha && !cpu.ifma);
 }
 
+// As callers see it.
+static void test_setting(void) {
+    unsetenv("CAUSEWAY_ISA");
+    CHECK(cw_isa_setting_valid());
+    CHECK(strcmp(cw_isa_highest(), cw_isa_name(cw_cpu_probe().level)) == 0);
+    const char *best = cw_wg_cipher_kernels();
+    bool lower = true; // than what the processor has
+    for (uint32_t level = 0; cw_isa_level(level) != NULL; level++) {
+        setenv("CAUSEWAY_ISA", cw_isa_level(level), 1);
+        CHECK_EQUAL(cw_isa_setting_valid(), lower);
+        if (strcmp(cw_isa_level(level), cw_isa_highest()) == 0) {
+            CHECK(strcmp(cw_wg_cipher_kernels(), best) == 0);
+            lower = false;
+        }
+    }
+    CHECK(!lower);
+    setenv("CAUSEWAY_ISA", "scalar", 1);
+    CHECK(strcmp(cw_wg_cipher_kernels(), "libraries") == 0);
+    setenv("CAUSEWAY_ISA", "neon", 1);
+    CHECK(!cw_isa_setting_valid());
+    CHECK(strcmp(cw_wg_cipher_kernels(), "none") == 0);
+    unsetenv("CAUSEWAY_ISA");
+}
+
 // What the system says about the processor, put together in another way.
 static void test_probe(void) {
     cw_cpu cpu = cw_cpu_probe();
@@ -99,5 +124,6 @@ int main(void) {
     RUN(limits);
     RUN(probe);
     RUN(environment);
+    RUN(setting);
     FINISH();
 }

@@ -118,6 +118,13 @@ typedef struct cw_engine_config {
     int32_t tun_fd[CW_MAX_WORKERS]; // TUN queue of each worker (IFF_VNET_HDR, IFF_NO_PI)
 } cw_engine_config;
 
+// The environment variable CAUSEWAY_ISA keeps every engine and device to one level of instructions and those below; without it they use the
+// best of this processor. false: it names no level, or one that this processor lacks, and no engine and no device can be created.
+bool cw_isa_setting_valid(void);
+const char *cw_isa_level(uint32_t number); // from the lowest, 0, on; NULL beyond the highest. Static storage, as of the two below
+const char *cw_isa_highest(void);          // that this processor has
+const char *cw_wg_cipher_kernels(void);    // what ChaCha20-Poly1305 is done with, for example "avx512" or "libraries"; "none": see above
+
 // Fills in the defaults: 1 worker, 4,096 sessions, batch 32, reorder 64 packets/50 ms, ack 100 ms, no WireGuard (but its defaults), ...;
 // descriptors -1.
 void cw_engine_config_defaults(cw_engine_config *config);
