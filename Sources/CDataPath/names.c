@@ -44,6 +44,7 @@ const char *cw_drop_name(cw_drop drop) {
     case CW_DROP_NO_PEER: return "no-peer";
     case CW_DROP_WRONG_UPLINK: return "wrong-uplink";
     case CW_DROP_WRONG_PEER: return "wrong-peer";
+    case CW_DROP_FAIR_SHARE: return "fair-share";
     case CW_DROP_GRE_BLOCKED: return "gre-blocked";
     case CW_DROP_COUNT: break;
     }

@@ -35,6 +35,7 @@
 #include "timer_heap.h"
 #include "token_bucket.h"
 #include "tun.h"
+#include "turns.h"
 #include "wireguard/datapath.h"
 
 enum { // limits of ours
@@ -122,11 +123,6 @@ typedef struct cw_handoff {
 // MPPE keys 5.6 kB, routes on two workers and counters included; a WireGuard identity with one peer 1.4 kB, and 2.3 kB more once it has
 // keys. A native session has no link, but its page all the same.
 
-typedef struct cw_packets { // in order, linked through cw_buffer.next
-    cw_buffer *first, *last;
-    uint32_t count;
-} cw_packets;
-
 enum { // cw_session.notices: events that wait for room in the ring
     CW_NOTICE_LOST = 1u << 0,
     CW_NOTICE_ADDRESS = 1u << 1,
@@ -163,7 +159,8 @@ typedef struct cw_session {
     uint64_t rate; // bits per second
     cw_bucket rate_in, rate_out; // bytes
     cw_address gateway_address;
-    cw_packets received, outgoing;
+    cw_place up, down;             // what waits for a turn
+    cw_packets received, outgoing; // what has had it in this step
     struct cw_session *next_receiving, *next_sending, *next_dirty, *next_notice;
     cw_counters live;            // the worker's (and the link's) own
     const cw_prefix *prefixes;
@@ -239,6 +236,7 @@ typedef struct cw_worker {
     cw_bucket icmp_bucket;
     uint32_t access[CW_MAX_ACCESS_IDENTITIES], access_count; // identities with native sessions
 
+    cw_turns up, down;
     cw_session *receiving, *receiving_last, *sending, *sending_last, *dirty, *notices;
     cw_counters live; // of packets without a session
     _Atomic uint64_t shown[sizeof(cw_counters) / sizeof(uint64_t)];
@@ -332,8 +330,9 @@ void cw_counters_publish(_Atomic uint64_t *shown, const cw_counters *live);
 void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out);
 
 // worker_receive.c
-void cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket
-void cw_worker_receive_tapped(cw_worker *worker, uint64_t now); // one batch from the ring
+void cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket, or a few if sessions compete
+void cw_worker_receive_tapped(cw_worker *worker, uint64_t now); // the same from the ring
+void cw_worker_receive_waiting(cw_worker *worker, uint64_t now); // the next turns
 void cw_worker_expire(cw_worker *worker, uint64_t now);  // sessions whose deadline has come
 void cw_worker_receive_native(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now); // takes the buffer
 // An inner packet of ours, about one that came from another user or from the uplink (0: the TUN), back to where that came from.
@@ -346,7 +345,8 @@ void cw_worker_hand_over(cw_worker *worker, cw_route route, const cw_origin *ori
 void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer); // an inner packet towards the client
 void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now);  // what the link itself wants to send
 void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint16_t inner); // a GRE packet
-void cw_worker_flush(cw_worker *worker, uint64_t now); // all that is queued leaves
+// The next turns of what came for sessions, and all that is queued, leave.
+void cw_worker_flush(cw_worker *worker, uint64_t now);
 void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now);
 // Counted for the session, which may be NULL. Without an address of ours (`from`) the packet's destination speaks for us.
 bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_address *from, const cw_ip *ip, cw_icmp_error error, uint32_t mtu,
@@ -381,14 +381,6 @@ static inline void cw_session_count_in(cw_session *session, uint32_t bytes, uint
     session->live.packets_in++;
     session->live.bytes_in += bytes;
     session->live.last_data_nanoseconds = now;
-}
-
-static inline void cw_packets_append(cw_packets *list, cw_buffer *buffer) {
-    buffer->next = NULL;
-    if (list->first == NULL) list->first = buffer;
-    else list->last->next = buffer;
-    list->last = buffer;
-    list->count++;
 }
 
 // worker_state.c

@@ -84,10 +84,13 @@ static void unbind_session(cw_worker *worker, cw_session *session) {
     if (session->access == 0) cw_link_set_open(cw_session_link(worker, session), false);
 }
 
-// The slot may be opened again by the next command. Nothing of the session is queued here: every step flushes what it queued.
+// The slot may be opened again by the next command. Of the session's packets only such are left as wait for a turn: every step
+// flushes what it queued.
 static void free_session(cw_worker *worker, cw_session *session) {
     cw_worker_publish(worker); // takes it off the list
     cw_worker_forget_notices(worker, session);
+    cw_turns_leave(&worker->up, &session->up, &worker->pool);
+    cw_turns_leave(&worker->down, &session->down, &worker->pool);
     cw_timers_disarm(&worker->timers, session->slot);
     worker->open_sessions--;
     if (session->access == 0) {

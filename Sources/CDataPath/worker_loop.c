@@ -133,17 +133,19 @@ void *cw_worker_main(void *argument) {
         cw_worker_flush(worker, now);
         if (tap_ready) cw_worker_receive_tapped(worker, now);
         if (gre_ready && worker->gre_fd >= 0) cw_worker_receive(worker, now);
+        if (worker->up.packets > 0) cw_worker_receive_waiting(worker, now);
         cw_worker_leave(worker);
         for (int i = 0; i < count; i++)
-            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
+            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0 && !cw_turns_full(&worker->down)) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
         cw_worker_refill(worker, 0);
         cw_worker_enter(worker);
         if (cw_worker_take_handoffs(worker, now)) more = true;
         cw_worker_leave(worker);
         cw_worker_enter(worker);
-        if (tun_ready && worker->tun.fd >= 0) cw_worker_read_tun(worker, now);
+        if (tun_ready && worker->tun.fd >= 0 && !cw_turns_full(&worker->down)) cw_worker_read_tun(worker, now);
         cw_worker_expire(worker, now);
         cw_worker_leave(worker);
+        if (worker->up.packets > 0 || worker->down.packets > 0) more = true;
         cw_worker_flush_notices(worker);
         cw_worker_flush_events(worker);
         cw_worker_publish(worker);

@@ -294,7 +294,11 @@ static void accept_packet(cw_worker *worker, cw_buffer *buffer) {
         cw_worker_drop(worker, session, buffer, CW_DROP_GRE_WRONG_SOURCE);
         return;
     }
-    cw_packets_append(&session->received, buffer);
+    if (!cw_turns_add(&worker->up, &session->up, buffer, buffer->arrived)) cw_worker_drop(worker, session, buffer, CW_DROP_FAIR_SHARE);
+}
+
+static void receive_next(cw_worker *worker, cw_session *session, const cw_packets *packets) {
+    cw_packets_join(&session->received, packets);
     if (session->receiving) return;
     session->receiving = true;
     session->next_receiving = NULL;
@@ -375,12 +379,17 @@ static void give_back(cw_worker *worker, uint32_t from, uint32_t to) {
     for (uint32_t i = from; i < to; i++) cw_pool_give(&worker->pool, worker->batch[i]);
 }
 
-static void receive_groups(cw_worker *worker, uint64_t now) {
+void cw_worker_receive_waiting(cw_worker *worker, uint64_t now) {
+    cw_packets packets;
+    uint32_t left = worker->config->batch_size;
+    for (cw_place *place; left > 0 && (place = cw_turns_take(&worker->up, left, &packets)) != NULL; left -= packets.count)
+        receive_next(worker, (cw_session *)(void *)((uint8_t *)place - offsetof(cw_session, up)), &packets);
     while (worker->receiving != NULL) receive_some(worker, now);
     cw_worker_flush(worker, now);
 }
 
-void cw_worker_receive_tapped(cw_worker *worker, uint64_t now) {
+// True: there is probably more.
+static bool read_tap(cw_worker *worker, uint64_t now) {
     uint32_t count = take_buffers(worker);
     cw_tapped found = count > 0 ? cw_tap_receive(&worker->tap, worker->batch, count) : cw_tap_discard(&worker->tap);
     worker->live.drops[CW_DROP_GRE_MALFORMED] += found.malformed;
@@ -390,10 +399,10 @@ void cw_worker_receive_tapped(cw_worker *worker, uint64_t now) {
         worker->batch[i]->arrived = now;
         accept_packet(worker, worker->batch[i]);
     }
-    receive_groups(worker, now);
+    return found.count > 0 && found.count == count;
 }
 
-void cw_worker_receive(cw_worker *worker, uint64_t now) {
+static bool read_socket(cw_worker *worker, uint64_t now) {
     uint32_t count = take_buffers(worker);
     for (uint32_t i = 0; i < count; i++) {
         worker->vectors[i] = (struct iovec){cw_buffer_data(worker->batch[i]), CW_BUFFER_DATA};
@@ -402,7 +411,7 @@ void cw_worker_receive(cw_worker *worker, uint64_t now) {
     if (count == 0) { // every buffer waits in a reorder queue: what arrives now is lost, but must not keep us awake
         uint8_t byte;
         if (recv(worker->gre_fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) >= 0) worker->live.drops[CW_DROP_OVERFLOW]++;
-        return;
+        return false;
     }
     int got = recvmmsg(worker->gre_fd, worker->messages, count, MSG_DONTWAIT, NULL);
     if (got < 0) {
@@ -417,8 +426,22 @@ void cw_worker_receive(cw_worker *worker, uint64_t now) {
         if ((worker->messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_MALFORMED);
         else accept_packet(worker, buffer);
     }
-    receive_groups(worker, now);
+    return (uint32_t)got == count;
 }
+
+// More than is served, if sessions compete: see turns.h.
+static void receive_from(cw_worker *worker, bool (*read)(cw_worker *, uint64_t), uint64_t now) {
+    enum { reads = 4 };
+    for (unsigned i = 0; i < reads && !cw_turns_full(&worker->up); i++) {
+        if (i > 0) cw_worker_refill(worker, 0);
+        if (!read(worker, now) || !cw_turns_contested(&worker->up, now)) break;
+    }
+    cw_worker_receive_waiting(worker, now);
+}
+
+void cw_worker_receive_tapped(cw_worker *worker, uint64_t now) { receive_from(worker, read_tap, now); }
+
+void cw_worker_receive(cw_worker *worker, uint64_t now) { receive_from(worker, read_socket, now); }
 
 void cw_worker_expire(cw_worker *worker, uint64_t now) {
     uint32_t slot;

@@ -290,7 +290,22 @@ static void publish_handoffs(cw_worker *worker) {
     worker->handed_to = 0;
 }
 
+// What one step cannot leave waiting has its turn as well.
+static void queue_next(cw_worker *worker) {
+    uint32_t left = 2 * worker->config->batch_size, waiting = worker->down.packets;
+    if (waiting > CW_TURNS_WAITING && waiting - CW_TURNS_WAITING > left) left = waiting - CW_TURNS_WAITING;
+    cw_packets packets;
+    for (cw_place *place; left > 0 && (place = cw_turns_take(&worker->down, left, &packets)) != NULL; left -= packets.count) {
+        cw_session *session = (cw_session *)(void *)((uint8_t *)place - offsetof(cw_session, down));
+        for (cw_buffer *buffer = packets.first, *next; buffer != NULL; buffer = next) {
+            next = buffer->next;
+            cw_worker_queue(worker, session, buffer);
+        }
+    }
+}
+
 void cw_worker_flush(cw_worker *worker, uint64_t now) {
+    queue_next(worker);
     while (worker->sending != NULL) {
         cw_session *session = worker->sending;
         worker->sending = session->next_sending;
@@ -329,7 +344,7 @@ static void arrive(cw_worker *worker, cw_session *session, const cw_origin *orig
             cw_worker_receive_native(worker, session, buffer, now);
         return;
     }
-    cw_worker_queue(worker, session, buffer);
+    if (!cw_turns_add(&worker->down, &session->down, buffer, now)) cw_worker_drop(worker, session, buffer, CW_DROP_FAIR_SHARE);
 }
 
 void cw_worker_hand_over(cw_worker *worker, cw_route route, const cw_origin *origin, cw_buffer *buffer, uint64_t now) {

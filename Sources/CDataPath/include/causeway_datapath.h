@@ -362,6 +362,7 @@ typedef enum CW_CLOSED_ENUM cw_drop {
     CW_DROP_WRONG_UPLINK,        // for a session, but not from the identity or TUN that it is bound to
     CW_DROP_WRONG_PEER,          // for an access identity: its inner source is not a native session of the peer that sent it
     CW_DROP_GRE_BLOCKED,         // from an outer address that GRE is not taken from
+    CW_DROP_FAIR_SHARE,          // the worker could not keep up, and others had sent less
     CW_DROP_COUNT,
 } cw_drop;
 
