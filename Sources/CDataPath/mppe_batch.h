@@ -1,20 +1,16 @@
 // MPPE over many packets of many sessions at once. RC4 and the key change are chains of dependent steps: one packet alone leaves most of
 // the processor idle. The kernels here work on several packets side by side, one packet (or one key chain) in each lane.
 //
-// How a worker uses it. It gathers what one receive call brought, from all its sessions, and then:
-//   1. Keys. Per direction of a session one cw_mppe_chain with as many keys as the batch needs beyond those at hand:
-//      - receiver: key = the last one in its ring `ahead` (or receiver->key), ring = ahead, size = CW_MPPE_AHEAD, first = the first free
-//        place, count <= the free places; afterwards ahead_count grows by count and cw_mppe_prepare finds every key there;
-//      - transmitter: key = transmitter->key, ring = room for one key a packet; the last one becomes transmitter->key.
-//      The chain does not depend on the data, so an idle worker may fill the rings beforehand: that is the bounded stock of keys.
+// How a worker uses it (worker_receive.c, worker_send.c). It gathers what one step brought, from all its sessions, and then:
+//   1. Keys. Per direction of a session one cw_mppe_chain with as many keys as the batch needs beyond those in its stock (mppe_stock.h):
+//      cw_link_plan, cw_link_send_plan. The chain does not depend on the data, so an idle worker fills the stocks beforehand.
 //   2. cw_mppe_batch_keys once for all chains.
-//   3. Jobs: cw_mppe_prepare and cw_mppe_transmit fill in one cw_mppe_job for each stateless packet as they do now; several packets of one
-//      session are several jobs. A stateful packet is a cw_mppe_stream.
+//   3. Jobs, one for each stateless packet, several packets of one session being several jobs: cw_link_prepare, cw_link_send_planned.
 //   4. cw_mppe_batch_crypt once for all of them, in place.
-//   5. The links, packet by packet in order, commit or reject by evidence: cw_mppe_receive_prepared. RC4 undoes itself, so a plaintext
+//   5. The links, packet by packet in order, commit or reject by evidence: cw_link_receive_opened. RC4 undoes itself, so a plaintext
 //      that proves nothing can be turned back into what arrived.
-// A stateful receiver first looks at the head of a packet with a copy of its stream, as cw_mppe_receive does, and makes the job for the
-// whole packet only then; a failed proof so never moves the stream.
+// A stateful packet can be a cw_mppe_stream of the same batch. The links do not make use of that: a stateful receiver has to look at each
+// packet before it knows where the stream of the next one begins.
 //
 // Nothing here allocates, keeps state between calls, or needs a lock: the kernels are a value that every worker may hold. An engine makes
 // them once: cw_cpu_probe, cw_isa_choose with what cw_isa_forced says, cw_cpu_limited, cw_mppe_kernels_measure.

@@ -167,7 +167,7 @@ void cw_engine_destroy(cw_engine *engine); // stops if needed, wipes keys, close
 
 // Readable when events wait. Owned by the engine; `cw_engine_poll` clears it.
 int32_t cw_engine_event_fd(const cw_engine *engine);
-// Which kernels are in use, for example "scalar". Static storage.
+// Which MPPE kernels are in use, for example "scalar" or "avx512 (rows)". Static storage.
 const char *cw_engine_isa(const cw_engine *engine);
 // The engine's WireGuard engine, whose ports, identities and peers the caller sets up at any time; NULL: none. It is created, started,
 // stopped and destroyed with the engine.
