@@ -62,9 +62,14 @@ let package = Package(
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOHTTP1", package: "swift-nio"),
         ] + nio),
         module("LegacyClient", ["Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "CLinux", logging] + nio),
+        // The users' benchmark.
+        .target(name: "CLoad", cSettings: strictC),
+        module("Benchmark", ["CLoad"]),
+        module("BenchmarkRunner", ["Benchmark", "CLoad", "WireGuard"]),
         .executableTarget(
             name: "causeway",
             dependencies: [
+                "Benchmark", "BenchmarkRunner",
                 "Addresses", "Authentication", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "StandaloneWireGuard", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
@@ -92,6 +97,7 @@ let package = Package(
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),
+        tests("BenchmarkTests", ["Benchmark", "BenchmarkRunner", "CLoad"]),
         tests("CommandTests", ["causeway", logging, .product(name: "ArgumentParser", package: "swift-argument-parser")], exclude: ["Help"]),
         tests("LegacyClientTests", ["LegacyClient", "PPP", "PPTP", "Authentication", "DataPath", "Addresses"]),
     ],

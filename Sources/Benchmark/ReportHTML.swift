@@ -1,0 +1,94 @@
+/// The report as one file that needs no other: plots, tables, light and dark, fit to be printed.
+extension BenchReport {
+    public var html: String {
+        let title = "Causeway bench, \(Self.dateText(date))"
+        return """
+            <!DOCTYPE html>
+            <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+            <title>\(escaped(title))</title>
+            <style>
+            :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #d0d7de; }
+            @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --faint: #30363d; } }
+            @media print { :root { --ink: #000; --paper: #fff; --faint: #bbb; } body { margin: 0; } svg, tr { break-inside: avoid; } }
+            body { font: 14px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+            table { border-collapse: collapse; margin: 1rem 0; } th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--faint); }
+            td { font-variant-numeric: tabular-nums; } .scroll { overflow-x: auto; }
+            svg { display: block; max-width: 100%; height: auto; margin: 1.5rem 0; } svg text { font-size: 12px; fill: var(--ink); }
+            svg .title { font-size: 14px; font-weight: 600; } svg .range { stroke: var(--ink); stroke-width: 1.5; } svg .value { font-size: 11px; }
+            .s0 { fill: #2f81f7; } .s1 { fill: #d29922; } .s2 { fill: #3fb950; } .s3 { fill: #a371f7; } .s4 { fill: #db61a2; } .s5 { fill: #8b949e; }
+            </style></head><body>
+            <h1>\(escaped(title))</h1>
+            \(Self.htmlTable(nil, facts.map { [$0, $1] }))
+            <h2>Gateways</h2>
+            \(Self.htmlTable(["name", "program", "version", "tunnel", "I/O", "kernels", "log-ins a second", "memory, MB"], contenders.map {
+                [$0.name, $0.program, $0.version, $0.tunnelBackend, $0.ioBackend, $0.kernels, number($0.setupsPerSecond), number(Double($0.residentBytes) / 1e6)]
+            }))
+            <h2>Throughput and cost</h2>
+            \(plot("Highest rate under \(number(settings.tolerance * 100)) % loss, thousand packets a second") { result in
+                result.highestRate.map { BarPlot.Bar(value: $0 / 1000, least: $0 / 1000, greatest: $0 / 1000) }
+            })\(plot("Mbit/s that arrived (all gateways at the same rate; TCP as fast as it goes)") { bar($0.megabitsPerSecond) })\
+            \(plot("CPU seconds of the gateway for each GB; less is better") { bar($0.cpuSecondsPerGB) })
+            \(Self.htmlTable(["", "gateway", "highest kpps", "limit", "Mbit/s", "CPU s/GB", "ratio"], cases.flatMap { one in
+                one.results.map {
+                    [
+                        one.name, $0.contender, $0.highestRate.map { number($0 / 1000) } ?? "-", $0.limit?.rawValue ?? "-",
+                        spread($0.megabitsPerSecond), spread($0.cpuSecondsPerGB), one.cost(of: $0).map { number($0) + "x" } ?? "-",
+                    ]
+                }
+            }))
+            \(latencyPart)\(soakPart)<ul>\(notes.map { "<li>\(escaped($0))</li>" }.joined())</ul>
+            </body></html>
+
+            """
+    }
+
+    private func bar(_ spread: Spread?) -> BarPlot.Bar? { spread.map { BarPlot.Bar(value: $0.median, least: $0.least, greatest: $0.greatest) } }
+
+    private func plot(_ title: String, _ bar: (Result) -> BarPlot.Bar?) -> String {
+        let groups = cases.map { one in
+            (name: one.name, bars: contenders.map { contender in one.results.first { $0.contender == contender.name }.flatMap(bar) })
+        }
+        return BarPlot(title: title, series: contenders.map(\.name), groups: groups.filter { $0.bars.contains { $0 != nil } }).svg
+    }
+
+    private var latencyPart: String {
+        let rows = cases.flatMap { one in one.results.flatMap { result in result.latencies.map { (one.name, result.contender, $0) } } }
+        guard !rows.isEmpty else { return "" }
+        let plots = contenders.map { contender in
+            let groups = rows.filter { $0.1 == contender.name }.map { name, _, at in
+                (
+                    name: "\(name), \(at.load) %",
+                    bars: [at.sample.latency?.median, at.sample.latency?.p99].map { $0.map { BarPlot.Bar(value: $0, least: $0, greatest: $0) } }
+                )
+            }
+            return BarPlot(title: "Latency, microseconds: \(contender.name)", series: ["median", "99 %"], groups: groups).svg
+        }
+        let table = Self.htmlTable(
+            ["", "gateway", "load", "kpps", "median", "90 %", "99 %", "99.9 %", "greatest", "lost %"],
+            rows.map { name, contender, at in
+                let latency = at.sample.latency
+                return [name, contender, "\(at.load) %", number((at.sample.rate ?? 0) / 1000)]
+                    + [latency?.median, latency?.p90, latency?.p99, latency?.p999, latency?.greatest].map { $0.map(number) ?? "-" }
+                    + [number(share(at.sample.lost, of: at.sample.sent))]
+            })
+        return "<h2>Latency</h2><p>One way, from when a packet was due; loads in percent of the highest rate.</p>\n" + plots.joined() + table
+    }
+
+    private var soakPart: String {
+        guard !soaks.isEmpty else { return "" }
+        return "<h2>Soak</h2>"
+            + Self.htmlTable(
+                ["gateway", "", "packets sent", "lost", "CPU s/GB"],
+                soaks.map { soak in
+                    [
+                        soak.contender, soak.name, "\(soak.slices.reduce(0) { $0 + $1.sent })", "\(soak.slices.reduce(0) { $0 + $1.lost })",
+                        spread(Spread(soak.slices.map(\.cpuSecondsPerGB))),
+                    ]
+                })
+    }
+
+    private static func htmlTable(_ header: [String]?, _ rows: [[String]]) -> String {
+        func row(_ cells: [String], _ tag: String) -> String { "<tr>" + cells.map { "<\(tag)>\(escaped($0))</\(tag)>" }.joined() + "</tr>\n" }
+        return "<div class=\"scroll\"><table>\(header.map { row($0, "th") } ?? "")\(rows.map { row($0, "td") }.joined())</table></div>\n"
+    }
+}
