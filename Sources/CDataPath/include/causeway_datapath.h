@@ -482,7 +482,8 @@ typedef struct cw_wg_peer_info {
     uint32_t allowed_ip_count;
     uint64_t handshake_unix_nanoseconds; // wall clock of the last completed handshake; 0: none
     uint64_t received_bytes, sent_bytes; // as `wg show`: WireGuard messages without UDP and IP headers
-    uint64_t initiations_sent;           // in vain so far; 0 once a handshake was completed, or given up because nobody answers
+    uint64_t initiations_sent;           // in vain so far; 0 once a handshake was completed, or given up because nobody answers. Who waits
+                                         // for its turn while nobody else is answered counts what it would have sent
 } cw_wg_peer_info;
 
 typedef struct cw_wg_identity_info {

@@ -135,7 +135,7 @@ static void grant(cw_wg *wg, cw_wg_peer *peer, uint32_t wishes) {
         cw_wg_handshake_complete(wg, peer);
         cw_wg_send_staged(wg, peer, wg->clock.now, false);
     }
-    if (wishes & CW_WG_WANT_HANDSHAKE && needs_handshake(wg, peer)) cw_wg_handshake_want(wg, peer, false);
+    if (wishes & CW_WG_WANT_ANEW || (wishes & CW_WG_WANT_HANDSHAKE && needs_handshake(wg, peer))) cw_wg_handshake_want(wg, peer, false);
     if (wishes & CW_WG_WANT_KEEPALIVE) {
         atomic_store_explicit(&peer->last_traversal, wg->clock.now, memory_order_relaxed);
         cw_wg_keepalive(wg, peer);

@@ -46,6 +46,9 @@ void cw_wg_session_detach(cw_wg *wg, cw_wg_peer *peer, cw_wg_keypair *pairs[3]);
 // ---- handshake.c ----------------------------------------------------------------------------------------------------
 void cw_wg_handshake_want(cw_wg *wg, cw_wg_peer *peer, bool retry); // begins one unless one is under way
 bool cw_wg_handshake_send(cw_wg *wg, cw_wg_peer *peer);             // pacing's: an initiation leaves; false: impossible
+void cw_wg_handshake_plan(cw_wg *wg, cw_wg_peer *peer);             // the next look at it, when an attempt of now would have timed out
+void cw_wg_handshake_count_anew(const cw_wg *wg, cw_wg_peer *peer); // its attempts
+bool cw_wg_handshake_stop(cw_wg *wg, cw_wg_peer *peer);             // of the public calls: the endpoint is another; whether one was under way
 void cw_wg_handshake_take(cw_wg *wg, const cw_wg_letter *letter);
 void cw_wg_handshake_complete(cw_wg *wg, cw_wg_peer *peer);
 void cw_wg_keepalive(cw_wg *wg, cw_wg_peer *peer); // sends one, or begins a handshake
@@ -60,14 +63,19 @@ void cw_wg_timers_authenticated_received(cw_wg *wg, cw_wg_peer *peer);
 void cw_wg_pacing_enter(cw_wg *wg, cw_wg_peer *peer); // sends now or when its turn comes
 typedef enum cw_wg_outcome { CW_WG_COMPLETED, CW_WG_NOT_COMPLETED } cw_wg_outcome;
 void cw_wg_pacing_leave(cw_wg *wg, cw_wg_peer *peer, cw_wg_outcome outcome); // does nothing for one that is not in it
+// The time-out of an initiation is over, whether it was sent, which frees its place, or still waits. True: nobody is answered at its endpoint.
+bool cw_wg_pacing_time_out(cw_wg *wg, cw_wg_peer *peer);
 void cw_wg_pacing_remove(cw_wg *wg, cw_wg_peer *peer);       // of the public calls: the next one goes with the next step
 void cw_wg_pacing_cookie(cw_wg *wg, cw_wg_peer *peer);       // a cookie reply came
 void cw_wg_pacing_share_cookie(cw_wg *wg, cw_wg_peer *peer); // before an initiation is signed
 void cw_wg_pacing_tick(cw_wg *wg);                           // its timer
 bool cw_wg_pacing_is_idle(const cw_wg_peer *peer);
+bool cw_wg_pacing_is_waiting(const cw_wg_peer *peer);                // for its turn
+bool cw_wg_pacing_is_crowded(cw_wg *wg, const cw_wg_peer *peer);     // others wait for their turn at its endpoint
 void cw_wg_pacing_destroy(cw_wg *wg);
 
 // ---- scan.c ---------------------------------------------------------------------------------------------------------
+uint32_t cw_wg_endpoint_place(const cw_wg *wg, const cw_wg_route_to *endpoint); // its hash: 0...wg->by_endpoint_mask
 void cw_wg_scan_enter(cw_wg *wg, cw_wg_peer *peer); // its endpoint has been set
 void cw_wg_scan_leave(cw_wg *wg, cw_wg_peer *peer); // before its endpoint changes
 cw_wg_identity *cw_wg_scan(cw_wg *wg, const cw_wg_letter *letter); // NULL: for nobody; counted

@@ -39,6 +39,7 @@ static size_t identities_size(const cw_wg *wg) { return (wg->config.identity_cap
 static size_t peers_size(const cw_wg *wg) { return wg->config.peer_capacity * sizeof(cw_wg_peer); }
 static size_t by_key_size(const cw_wg *wg) { return (wg->by_key_mask + 1) * sizeof(uint32_t); }
 static size_t by_endpoint_size(const cw_wg *wg) { return (wg->by_endpoint_mask + 1) * sizeof(cw_wg_peer *); }
+static size_t windows_size(const cw_wg *wg) { return (wg->by_endpoint_mask + 1) * sizeof(struct cw_wg_window *); }
 static size_t letters_size(void) { return CW_WG_HANDSHAKE_QUEUE * sizeof(cw_wg_letter); }
 static size_t free_peers_size(const cw_wg *wg) { return wg->config.peer_capacity * sizeof(uint32_t); }
 static size_t free_identities_size(const cw_wg *wg) { return (wg->config.identity_capacity + 1) * sizeof(uint32_t); }
@@ -51,6 +52,7 @@ static bool map_all(cw_wg *wg) {
     wg->peers = cw_map_secret(peers_size(wg));
     wg->by_key = cw_map(by_key_size(wg));
     wg->by_endpoint = cw_map(by_endpoint_size(wg));
+    wg->windows = cw_map(windows_size(wg));
     wg->letters.ring = cw_map(letters_size());
     wg->free_peers = cw_map(free_peers_size(wg));
     wg->free_identities = cw_map(free_identities_size(wg));
@@ -58,8 +60,8 @@ static bool map_all(cw_wg *wg) {
     wg->tallies = aligned_alloc(_Alignof(cw_wg_tally), (wg->config.worker_count + 1) * sizeof(cw_wg_tally));
     if (wg->tallies != NULL) memset(wg->tallies, 0, (wg->config.worker_count + 1) * sizeof(cw_wg_tally));
     wg->limiter = cw_limiter_create(8192); // sources of handshakes within a second or so
-    return wg->identities != NULL && wg->peers != NULL && wg->by_key != NULL && wg->by_endpoint != NULL && wg->letters.ring != NULL &&
-           wg->free_peers != NULL && wg->free_identities != NULL && wg->generations != NULL && wg->tallies != NULL && wg->limiter != NULL &&
+    return wg->identities != NULL && wg->peers != NULL && wg->by_key != NULL && wg->by_endpoint != NULL && wg->windows != NULL &&
+           wg->letters.ring != NULL && wg->free_peers != NULL && wg->free_identities != NULL && wg->generations != NULL && wg->tallies != NULL && wg->limiter != NULL &&
            cw_timers_create(&wg->timers, wg->config.peer_capacity + 1); // and one for pacing
 }
 
@@ -68,6 +70,7 @@ static void unmap_all(cw_wg *wg) {
     cw_unmap(wg->peers, peers_size(wg));
     cw_unmap(wg->by_key, by_key_size(wg));
     cw_unmap(wg->by_endpoint, by_endpoint_size(wg));
+    cw_unmap(wg->windows, windows_size(wg));
     cw_unmap(wg->letters.ring, letters_size());
     cw_unmap(wg->free_peers, free_peers_size(wg));
     cw_unmap(wg->free_identities, free_identities_size(wg));

@@ -10,10 +10,18 @@
 
 // ---- Ours ------------------------------------------------------------------------------------------------------------
 
-static void plan_attempt(cw_wg *wg, cw_wg_peer *peer, uint64_t from) {
+static void plan_from(cw_wg *wg, cw_wg_peer *peer, uint64_t from) {
     peer->jitter = randombytes_uniform((uint32_t)CW_WG_REKEY_TIMEOUT_JITTER + 1);
     peer->retransmit_at = from + CW_WG_REKEY_TIMEOUT + peer->jitter;
     cw_timers_arm(&wg->timers, peer->slot, peer->retransmit_at);
+}
+
+void cw_wg_handshake_plan(cw_wg *wg, cw_wg_peer *peer) { plan_from(wg, peer, wg->clock.now); }
+
+void cw_wg_handshake_count_anew(const cw_wg *wg, cw_wg_peer *peer) {
+    peer->attempts = 0;
+    peer->has_waited = false;
+    peer->trying_since = wg->clock.now;
 }
 
 void cw_wg_handshake_want(cw_wg *wg, cw_wg_peer *peer, bool retry) {
@@ -21,16 +29,23 @@ void cw_wg_handshake_want(cw_wg *wg, cw_wg_peer *peer, bool retry) {
         atomic_store(&peer->handshaking, false);
         return;
     }
-    if (!retry) peer->attempts = 0;
+    if (!retry) cw_wg_handshake_count_anew(wg, peer);
     atomic_store(&peer->handshaking, true);
     if (!cw_wg_pacing_is_idle(peer)) return;
     if (peer->last_handshake_sent != 0 && wg->clock.now < peer->last_handshake_sent + CW_WG_REKEY_TIMEOUT) {
         // Too soon after the last one. The kernel module leaves it at that until another packet comes; we keep the wish.
-        if (peer->retransmit_at == 0) plan_attempt(wg, peer, peer->last_handshake_sent);
+        if (peer->retransmit_at == 0) plan_from(wg, peer, peer->last_handshake_sent);
         return;
     }
     peer->retransmit_at = 0;
     cw_wg_pacing_enter(wg, peer);
+}
+
+bool cw_wg_handshake_stop(cw_wg *wg, cw_wg_peer *peer) {
+    if (!atomic_load(&peer->handshaking)) return false;
+    cw_wg_pacing_remove(wg, peer);
+    peer->retransmit_at = peer->last_handshake_sent = 0; // the next one need not wait: the new place has not heard of us
+    return true;
 }
 
 // Greater than every one before, also when the clock was set back: the other side remembers the greatest.
@@ -79,10 +94,13 @@ static bool send_signed(cw_wg *wg, cw_wg_peer *peer, void *message, size_t lengt
 
 bool cw_wg_handshake_send(cw_wg *wg, cw_wg_peer *peer) {
     cw_wg_identity *identity = peer->identity;
-    if (!cw_wg_is_live(wg, identity) || peer->endpoint.to.any.sa_family == AF_UNSPEC) return false;
+    if (!cw_wg_is_live(wg, identity) || peer->endpoint.to.any.sa_family == AF_UNSPEC) { // since it began to wait for its turn
+        atomic_store(&peer->handshaking, false);
+        return false;
+    }
     uint32_t index = new_index(wg, peer);
     if (index == 0) {
-        plan_attempt(wg, peer, wg->clock.now);
+        cw_wg_handshake_plan(wg, peer);
         return false;
     }
     next_timestamp(wg, peer);
@@ -101,13 +119,13 @@ bool cw_wg_handshake_send(cw_wg *wg, cw_wg_peer *peer) {
     cw_wg_pacing_share_cookie(wg, peer);
     peer->attempts++;
     peer->initiations_sent++;
-    plan_attempt(wg, peer, wg->clock.now);
+    cw_wg_handshake_plan(wg, peer);
     return send_signed(wg, peer, &message, sizeof message, CW_WG_TALLY(initiations_out));
 }
 
 void cw_wg_keepalive(cw_wg *wg, cw_wg_peer *peer) {
     if (cw_wg_pair_may_send(peer->current, wg->clock.now)) cw_wg_send_staged(wg, peer, wg->clock.now, true);
-    else cw_wg_handshake_want(wg, peer, false);
+    else cw_wg_handshake_want(wg, peer, atomic_load(&peer->handshaking)); // one that is under way does not begin again
 }
 
 void cw_wg_handshake_complete(cw_wg *wg, cw_wg_peer *peer) {
@@ -188,7 +206,7 @@ static void respond(cw_wg *wg, cw_wg_peer *peer, cw_noise_handshake *handshake, 
     if (begun) send_signed(wg, peer, &message, sizeof message, CW_WG_TALLY(responses_out));
     else remove_index(wg, index);
     // If the other side's confirmation never comes we try again, but not at once.
-    if (ours_was_under_way) plan_attempt(wg, peer, wg->clock.now);
+    if (ours_was_under_way) cw_wg_handshake_plan(wg, peer);
 }
 
 static void take_initiation(cw_wg *wg, const cw_wg_letter *letter) {

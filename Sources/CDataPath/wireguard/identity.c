@@ -166,10 +166,9 @@ cw_status cw_wg_identity_remove(cw_wg *wg, uint32_t handle) {
         cw_gate_close(&wg->gate);
         leave_port(wg, identity);
         cw_allowed_ips *allowed = identity->allowed;
-        identity->allowed = NULL;
+        sodium_memzero(identity, sizeof *identity); // workers look at the handle of any place
         cw_gate_open(&wg->gate);
         cw_allowed_ips_destroy(allowed);
-        sodium_memzero(identity, sizeof *identity);
         wg->generations[number]++;
         wg->free_identities[wg->free_identity_count++] = number;
         wg->identity_count--;

@@ -84,11 +84,14 @@ static cw_status prepare(cw_wg *wg, cw_wg_identity *identity, const cw_wg_peer_c
 }
 
 // Closed.
-static void apply(cw_wg *wg, cw_wg_identity *identity, const cw_wg_peer_change *change, cw_wg_peer *peer) {
+static void apply(cw_wg *wg, cw_wg_identity *identity, const cw_wg_peer_change *change, cw_wg_peer *peer, uint32_t *wishes) {
     if (change->mask & CW_WG_PEER_ENDPOINT) {
         cw_wg_route_to endpoint = route_to(&change->endpoint);
-        // Whoever moves a peer does so because of what did not arrive.
-        if (!cw_wg_same_address(&peer->endpoint, &endpoint)) cw_wg_lose_unanswered(peer);
+        if (!cw_wg_same_address(&peer->endpoint, &endpoint)) {
+            // Whoever moves a peer does so because of what did not arrive.
+            cw_wg_lose_unanswered(peer);
+            if (cw_wg_handshake_stop(wg, peer)) *wishes |= CW_WG_WANT_ANEW;
+        }
         cw_wg_endpoint_set(wg, peer, &endpoint);
     }
     if (change->mask & CW_WG_PEER_REPLACE_ALLOWED_IPS) cw_allowed_ips_remove_peer(identity->allowed, peer);
@@ -109,7 +112,7 @@ static cw_status change_run(cw_wg *wg, cw_wg_identity *identity, const cw_wg_pee
     }
     cw_gate_close(&wg->gate);
     for (size_t i = 0; i < taken; i++)
-        if (peers[i] != NULL) apply(wg, identity, &changes[i], peers[i]);
+        if (peers[i] != NULL) apply(wg, identity, &changes[i], peers[i], &wishes[i]);
     cw_gate_open(&wg->gate);
     for (size_t i = 0; i < taken; i++)
         if (peers[i] != NULL) cw_wg_ask(wg, peers[i], wishes[i]);

@@ -7,7 +7,7 @@
 
 #include "control.h"
 
-static uint32_t bucket_of(const cw_wg *wg, const cw_wg_route_to *endpoint) {
+uint32_t cw_wg_endpoint_place(const cw_wg *wg, const cw_wg_route_to *endpoint) {
     uint64_t hash = wg->hash_seed;
     uint64_t words[3] = {0};
     if (endpoint->to.any.sa_family == AF_INET) {
@@ -26,7 +26,7 @@ static uint32_t bucket_of(const cw_wg *wg, const cw_wg_route_to *endpoint) {
 
 void cw_wg_scan_enter(cw_wg *wg, cw_wg_peer *peer) {
     if (peer->has_endpoint_entry || peer->endpoint.to.any.sa_family == AF_UNSPEC) return;
-    cw_wg_peer **head = &wg->by_endpoint[bucket_of(wg, &peer->endpoint)];
+    cw_wg_peer **head = &wg->by_endpoint[cw_wg_endpoint_place(wg, &peer->endpoint)];
     peer->same_endpoint_previous = NULL;
     peer->same_endpoint_next = *head;
     if (*head != NULL) (*head)->same_endpoint_previous = peer;
@@ -38,7 +38,7 @@ void cw_wg_scan_leave(cw_wg *wg, cw_wg_peer *peer) {
     if (!peer->has_endpoint_entry) return;
     if (peer->same_endpoint_next != NULL) peer->same_endpoint_next->same_endpoint_previous = peer->same_endpoint_previous;
     if (peer->same_endpoint_previous != NULL) peer->same_endpoint_previous->same_endpoint_next = peer->same_endpoint_next;
-    else wg->by_endpoint[bucket_of(wg, &peer->endpoint)] = peer->same_endpoint_next;
+    else wg->by_endpoint[cw_wg_endpoint_place(wg, &peer->endpoint)] = peer->same_endpoint_next;
     peer->same_endpoint_next = peer->same_endpoint_previous = NULL;
     peer->has_endpoint_entry = false;
 }
@@ -50,7 +50,7 @@ cw_wg_identity *cw_wg_scan(cw_wg *wg, const cw_wg_letter *letter) {
         if (cw_wg_is_live(wg, alone) && cw_cookie_check_mac1(&alone->cookie_keys, letter->bytes, letter->length)) return alone;
     } else if (port->identity_count > 1) {
         const cw_wg_identity *tried = NULL; // several peers of one identity may share an endpoint and then stand together
-        for (cw_wg_peer *peer = wg->by_endpoint[bucket_of(wg, &letter->from)]; peer != NULL; peer = peer->same_endpoint_next) {
+        for (cw_wg_peer *peer = wg->by_endpoint[cw_wg_endpoint_place(wg, &letter->from)]; peer != NULL; peer = peer->same_endpoint_next) {
             cw_wg_identity *identity = peer->identity;
             if (identity == tried || identity->port != letter->port || !cw_wg_is_live(wg, identity)) continue;
             if (!cw_wg_same_address(&peer->endpoint, &letter->from)) continue;

@@ -73,6 +73,7 @@ enum { // peer->attention: what a worker asks of control. Set with fetch_or; who
     CW_WG_WANT_ENDPOINT = 1u << 2,  // `moved` holds a new endpoint
     CW_WG_WANT_TIMERS = 1u << 3,    // a stamp below was set while `watched` was false
     CW_WG_WANT_KEEPALIVE = 1u << 4, // of the public calls: send one, or begin a handshake
+    CW_WG_WANT_ANEW = 1u << 5,      // of the public calls: a handshake was under way to another endpoint
 };
 
 typedef struct cw_wg_staged {
@@ -101,6 +102,8 @@ struct cw_wg_peer {
     uint8_t sent_timestamp[CW_WG_TIMESTAMP];   // greatest that we sent: the next is greater whatever the clock does
     uint64_t last_initiation_consumed, last_handshake_sent; // ns; 0: never; the latter an initiation or a response
     uint32_t attempts;                      // initiations in a row; new data begins the count again
+    uint64_t trying_since;                  // ns; when the count began
+    bool has_waited;                        // since then: other initiations had to go first
     uint64_t initiations_sent;
     uint32_t given_up;                      // handshakes in a row
     uint64_t handshake_unix_nanoseconds;
@@ -276,7 +279,7 @@ struct cw_wg {
     cw_cookie_secret cookie_secret;
     cw_limiter *limiter;
     uint64_t loaded_until;      // ns: we are under load until then
-    struct cw_wg_window *windows; // pacing.c
+    struct cw_wg_window **windows, *attended; // pacing.c: lists by hash of endpoint; those that the next tick looks at
     uint64_t waiting, outstanding;
 
     // ---- data ----

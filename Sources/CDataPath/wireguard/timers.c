@@ -2,6 +2,7 @@
 //
 //   retransmit handshake   5 s and up to 333 ms after our initiation, until it is answered. After 18 initiations in a row (90 s) the
 //                          handshake is given up: what is staged is dropped and counted. New data meanwhile starts the count again.
+//                          Who had to wait for its turn (pacing.c), while others were not answered either, gives up after 90 s.
 //   new handshake          10 s + 5 s and up to 333 ms after data that we sent, if nothing authenticated came since.
 //   passive keepalive      10 s after data that we received, if we sent nothing since. If more data came in between, another one
 //                          follows 10 s later.
@@ -34,24 +35,32 @@ void cw_wg_timers_authenticated_received(cw_wg *wg, cw_wg_peer *peer) {
     cw_wg_answered(peer, wg->clock.now);
 }
 
-static void give_up(cw_wg *wg, cw_wg_peer *peer) {
+// False: whoever is kept alive would begin again soon. Where others stand in a queue for the same endpoint it stays, or queues up again:
+// it costs no initiation more, and it comes up with them as soon as the other side is back.
+static bool give_up(cw_wg *wg, cw_wg_peer *peer) {
     cw_wg_drop_staged(wg, peer);
     peer->given_up++;
     atomic_store_explicit(&peer->unreplied_since, 0, memory_order_relaxed);
     if (peer->zero_keys_at == 0) peer->zero_keys_at = wg->clock.now + 3 * CW_WG_REJECT_AFTER_TIME;
-    peer->attempts = 0;
+    cw_wg_handshake_count_anew(wg, peer);
+    if (peer->keepalive_seconds != 0 && cw_wg_pacing_is_crowded(wg, peer)) return false;
+    cw_wg_pacing_leave(wg, peer, CW_WG_NOT_COMPLETED);
     peer->initiations_sent = 0;
     // A worker that saw `handshaking` only leaves `asked_again`; it looks once more after that, and so do we (see cw_wg_ask).
     atomic_store(&peer->handshaking, false);
     if (atomic_exchange(&peer->asked_again, false)) cw_wg_handshake_want(wg, peer, false);
+    return true;
 }
 
 static void retransmit(cw_wg *wg, cw_wg_peer *peer) {
     peer->retransmit_at = 0;
-    cw_wg_pacing_leave(wg, peer, CW_WG_NOT_COMPLETED);
-    if (atomic_exchange(&peer->asked_again, false)) peer->attempts = 0;
-    if (peer->attempts >= ATTEMPTS) {
-        give_up(wg, peer);
+    bool waits = cw_wg_pacing_is_waiting(peer), in_vain = cw_wg_pacing_time_out(wg, peer);
+    if (waits && in_vain) peer->initiations_sent++; // as good as sent
+    if (atomic_exchange(&peer->asked_again, false)) cw_wg_handshake_count_anew(wg, peer);
+    bool had_its_time = peer->has_waited && in_vain && wg->clock.now >= peer->trying_since + CW_WG_REKEY_ATTEMPT_TIME;
+    if ((peer->attempts >= ATTEMPTS || had_its_time) && give_up(wg, peer)) return;
+    if (waits) {
+        cw_wg_handshake_plan(wg, peer);
         return;
     }
     // The path from our address may be what is broken.
