@@ -24,7 +24,7 @@ enum {
     filter_fixed = 22, filter_for_each = 4, // instructions
     host_packet = 0,   // PACKET_HOST
 };
-_Static_assert(CW_TAP_LONGEST <= CW_BUFFER_DATA, "a tapped packet fits a buffer");
+_Static_assert((int)CW_TAP_LONGEST <= (int)CW_BUFFER_DATA, "a tapped packet fits a buffer");
 // The kernel aligns the packet behind its header, its address and a link header of at least 16 bytes.
 _Static_assert(TPACKET2_HDRLEN + 64 + CW_TAP_LONGEST <= CW_TAP_FRAME, "a tapped packet fits a frame");
 
