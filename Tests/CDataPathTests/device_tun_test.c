@@ -174,9 +174,10 @@ static void test_tcp(void) {
         }
         cw_device_counters counters;
         cw_device_counters_read(a.device, &counters);
-        // Offloads work both ways: many packets came of one read, and went with one write.
-        CHECK(counters.read_packets > 4 * counters.reads);
-        CHECK(counters.written_packets > 2 * counters.writes);
+        // Offloads work both ways: several packets came of one read, and went with one write. How many is up to TCP, and to how busy
+        // the machine is.
+        CHECK(counters.read_packets > counters.reads);
+        CHECK(counters.written_packets > counters.writes);
         CHECK_EQUAL(counters.malformed + counters.too_long + counters.write_failed + counters.wrong_identity, 0);
         cw_wg_counters of_wg;
         cw_wg_counters_read(cw_device_wireguard(b.device), &of_wg);
@@ -255,7 +256,7 @@ static void test_jumbo(void) {
     }
     cw_wg_counters counters;
     cw_wg_counters_read(cw_device_wireguard(b.device), &counters);
-    CHECK_EQUAL(counters.drops[CW_WG_DROP_OVERFLOW], 0);
+    CHECK_EQUAL(counters.drops[CW_WG_DROP_TOO_LONG], 0);
     // Neither end ever sent a segment that had to be refused.
     cw_device_counters of_a, of_b;
     cw_device_counters_read(a.device, &of_a);

@@ -53,6 +53,22 @@ static void test_configuration_has_limits(void) {
     cw_wg_destroy(NULL);
 }
 
+static void test_instructions_that_nobody_has_are_no_want_of_memory(void) {
+    cw_wg_config config;
+    cw_wg_config_defaults(&config);
+    cw_wg *wg = NULL;
+    const char *before = getenv("CAUSEWAY_ISA");
+    char *kept = before == NULL ? NULL : strdup(before);
+    setenv("CAUSEWAY_ISA", "abacus", 1);
+    CHECK_EQUAL(cw_wg_create(&config, &wg), CW_INVALID);
+    CHECK(wg == NULL);
+    if (kept == NULL) unsetenv("CAUSEWAY_ISA");
+    else setenv("CAUSEWAY_ISA", kept, 1);
+    free(kept);
+    CHECK_EQUAL(cw_wg_create(&config, &wg), CW_OK);
+    cw_wg_destroy(wg);
+}
+
 static void test_every_drop_has_a_name_of_its_own(void) {
     for (int i = 0; i < CW_WG_DROP_WG_COUNT; i++) {
         CHECK(strcmp(cw_wg_drop_name(i), "unknown") != 0);
@@ -439,6 +455,7 @@ static void test_small_order_key_can_be_set_but_says_nothing(void) {
 
 int main(void) {
     RUN(configuration_has_limits);
+    RUN(instructions_that_nobody_has_are_no_want_of_memory);
     RUN(every_drop_has_a_name_of_its_own);
     RUN(public_key_of_a_private_key);
     RUN(ports);

@@ -225,7 +225,7 @@ static void test_no_buffer(void) {
     *pool = full;
     memory_datagram long_one = *all.items[0];
     long_one.length = CW_WG_LONGEST_INNER + 16 + CW_WG_DATA_OVERHEAD;
-    expect_drop(&s, &long_one, CW_WG_DROP_OVERFLOW);
+    expect_drop(&s, &long_one, CW_WG_DROP_TOO_LONG);
     release(&s, all.items[0]);
     receive_all(&s, 1);
     CHECK_EQUAL(s.sides[1].arrived, 1);

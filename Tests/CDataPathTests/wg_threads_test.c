@@ -59,6 +59,8 @@ static void take(void *context, const cw_wg_incoming *packets, size_t count) {
     }
 }
 
+static _Atomic uint32_t removed[2]; // identities that came and went, of each engine
+
 static void queue_some(worker *w, uint64_t now) {
     rig_engine *engine = &r.engines[w->engine];
     uint32_t other = 1 - w->engine;
@@ -66,6 +68,8 @@ static void queue_some(worker *w, uint64_t now) {
     if (memory_pending(&r.engines[other].host) > QUEUE_LIMIT) return;
     cw_wg_enter(engine->wg, w->number);
     cw_wg_identity *identity = cw_wg_find(engine->wg, engine->identity);
+    // A session may name an identity that is gone, and whose place is being cleared or used again.
+    (void)cw_wg_find(engine->wg, atomic_load(&removed[w->engine]));
     for (int i = 0; i < 16; i++) {
         cw_wg_peer *peer = identity == NULL ? NULL : cw_wg_route(identity, 4, destination.address.bytes);
         cw_buffer *buffer = peer == NULL ? NULL : cw_pool_take(&w->pool);
@@ -117,6 +121,8 @@ static void *administer(void *argument) {
         cw_wg_peer_change change = {.mask = CW_WG_PEER_REPLACE_ALLOWED_IPS, .allowed_ip_count = 1, .allowed_ips = &prefix};
         memcpy(change.public_key, stranger, 32);
         (void)cw_wg_set_peers(engine->wg, engine->identity, &change, 1, &done);
+        cw_wg_activity activities[4];
+        (void)cw_wg_activity_read(engine->wg, CW_WG_ALL_IDENTITIES, &(cw_wg_cursor){0}, activities, 4);
         cw_wg_peer_info infos[4];
         (void)cw_wg_peers_read(engine->wg, engine->identity, &(cw_wg_cursor){0}, infos, 4);
         cw_wg_counters counters;
@@ -138,7 +144,10 @@ static void *administer(void *argument) {
         }
         uint32_t port, identity;
         if (cw_wg_port_open(engine->wg, &(cw_wg_port_config){.ipv4 = true}, &port) == CW_OK) {
-            if (cw_wg_identity_add(engine->wg, port, stranger, &identity) == CW_OK) (void)cw_wg_identity_remove(engine->wg, identity);
+            if (cw_wg_identity_add(engine->wg, port, stranger, &identity) == CW_OK) {
+                atomic_store(&removed[number], identity);
+                (void)cw_wg_identity_remove(engine->wg, identity);
+            }
             (void)cw_wg_port_close(engine->wg, port);
         }
         pause_for(7000000);

@@ -105,11 +105,11 @@ static cw_wg_route_to to_family(uint8_t family, uint16_t port) {
     return family == 4 ? to4("127.0.0.1", port) : to6("::1", port);
 }
 
-// Waits a little for what is on its way; 0 when there is nothing.
+// Waits for what is on its way, on a busy machine too; 0 when nothing comes.
 static size_t receive(end *one, uint32_t worker, uint8_t family, cw_wg_arrival *arrivals) {
     cw_wg_udp_sockets *sockets = (cw_wg_udp_sockets *)one->udp;
     struct pollfd wait = {.fd = sockets->fds[family == 6][worker], .events = POLLIN};
-    if (poll(&wait, 1, 1000) <= 0) return 0;
+    if (poll(&wait, 1, 20000) <= 0) return 0;
     return one->udp->operations->receive(one->udp, &one->spaces[worker], family, arrivals);
 }
 

@@ -417,7 +417,10 @@ void cw_engine_counters(cw_engine *engine, cw_counters *out);
 // share UDP ports. Handshakes and timers run on one thread of its own, data on the workers of the engine or device that owns it.
 // The calls below may be made by any thread at any time; they wait for each other, never for packets.
 
-enum { CW_WG_MAX_PORTS = 256 };
+enum {
+    CW_WG_MAX_PORTS = 256,
+    CW_WG_LONGEST_PACKET = 2032, // inner packets, either way: a greater MTU is of use to nobody
+};
 
 // A UDP port, IPv4 and IPv6, with one socket of each family for every worker.
 typedef struct cw_wg_port_config {
@@ -552,6 +555,7 @@ typedef enum CW_CLOSED_ENUM cw_wg_drop {
     CW_WG_DROP_STAGED,          // to send: too many wait for the handshake, or it failed
     CW_WG_DROP_SEND,            // the socket refused it
     CW_WG_DROP_OVERFLOW,        // no buffer
+    CW_WG_DROP_TOO_LONG,        // received: longer than we take, which the sender does not learn (CW_WG_LONGEST_PACKET)
     CW_WG_DROP_WG_COUNT,
 } cw_wg_drop;
 
@@ -574,8 +578,9 @@ void cw_wg_public_key(uint8_t private_key[CW_WG_KEY_SIZE], uint8_t public_key[CW
 // ---- Device ---------------------------------------------------------------------------------------------------------
 //
 // WireGuard alone over a TUN: what the TUN's queues bring leaves through the peers of one identity, and what arrives for that
-// identity goes into the TUN. A queue for each worker. Inner packets are at most 2,032 bytes long: on a TUN with a greater MTU TCP is
-// made to keep to that, and other senders are told by ICMP.
+// identity goes into the TUN. A queue for each worker. Inner packets are at most CW_WG_LONGEST_PACKET bytes long: on a TUN with a greater
+// MTU TCP is made to keep to that in both directions, and senders on this side are told by ICMP; datagrams of the other side that are
+// longer are lost (CW_WG_DROP_TOO_LONG), so its MTU should not be greater.
 
 typedef struct cw_device cw_device;
 

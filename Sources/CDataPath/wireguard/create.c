@@ -90,7 +90,7 @@ static void free_all(cw_wg *wg) {
 }
 
 cw_status cw_wg_create(const cw_wg_config *config, cw_wg **out) {
-    if (!is_valid(config)) return CW_INVALID;
+    if (!is_valid(config) || !cw_isa_setting_valid()) return CW_INVALID;
     cw_crypto_prepare();
     cw_wg *wg = aligned_alloc(_Alignof(cw_wg), sizeof *wg);
     if (wg == NULL) return CW_NO_MEMORY;

@@ -8,9 +8,11 @@
 
 enum { // limits of ours
     CW_WG_STAGE_TOTAL = 8192, // packets of all peers that wait for handshakes
-    // Longest inner packet that we take in: a buffer's worth. Longer ones would need an MTU that the rest of the data path does not have.
+    // A buffer's worth, with the padding that the other side may add. Longer ones would need buffers that the rest of the data path does not
+    // have.
     CW_WG_LONGEST_INNER = CW_BUFFER_DATA,
 };
+_Static_assert((int)CW_WG_LONGEST_PACKET + (int)CW_WG_PADDING <= (int)CW_WG_LONGEST_INNER, "what is promised fits");
 
 typedef struct cw_wg_queued {
     cw_wg_peer *peer;

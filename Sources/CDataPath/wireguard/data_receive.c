@@ -210,7 +210,11 @@ static void take_data(step *step, uint16_t number, const uint8_t *message, uint3
         return;
     }
     uint32_t inner = length - CW_WG_DATA_OVERHEAD;
-    cw_buffer *buffer = inner > CW_WG_LONGEST_INNER ? NULL : cw_pool_take(step->pool);
+    if (inner > CW_WG_LONGEST_INNER) {
+        drop(step, CW_WG_DROP_TOO_LONG, NULL);
+        return;
+    }
+    cw_buffer *buffer = cw_pool_take(step->pool);
     if (buffer == NULL) {
         drop(step, CW_WG_DROP_OVERFLOW, NULL);
         return;

@@ -19,6 +19,7 @@ const char *cw_wg_drop_name(cw_wg_drop drop) {
     case CW_WG_DROP_STAGED: return "staged";
     case CW_WG_DROP_SEND: return "send";
     case CW_WG_DROP_OVERFLOW: return "overflow";
+    case CW_WG_DROP_TOO_LONG: return "too-long";
     case CW_WG_DROP_WG_COUNT: break;
     }
     return "unknown";
