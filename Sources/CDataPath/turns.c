@@ -15,7 +15,11 @@ static uint32_t share(const cw_turns *turns) {
 bool cw_turns_add(cw_turns *turns, cw_place *place, cw_buffer *buffer, uint64_t now) {
     if (turns->latest != place && turns->latest != NULL) turns->contested_until = now + CW_TURNS_MEMORY;
     turns->latest = place;
-    if (place->packets.count >= share(turns) && cw_turns_contested(turns, now)) return false;
+    if (!turns->behind) {
+        turns->behind = true;
+        turns->behind_since = now;
+    }
+    if (place->packets.count >= share(turns) && cw_turns_overloaded(turns, now)) return false;
     cw_packets_append(&place->packets, buffer);
     turns->packets++;
     if (place->listed) return true;

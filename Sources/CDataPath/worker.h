@@ -238,6 +238,7 @@ typedef struct cw_worker {
     uint32_t access[CW_MAX_ACCESS_IDENTITIES], access_count; // identities with native sessions
 
     cw_turns up, down;
+    bool more_to_receive; // a read of this step left something, as far as we know
     cw_session *receiving, *receiving_last, *sending, *sending_last, *dirty, *notices;
     cw_counters live; // of packets without a session
     _Atomic uint64_t shown[sizeof(cw_counters) / sizeof(uint64_t)];

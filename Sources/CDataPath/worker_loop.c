@@ -146,6 +146,9 @@ void *cw_worker_main(void *argument) {
         cw_worker_expire(worker, now);
         cw_worker_leave(worker);
         if (worker->up.packets > 0 || worker->down.packets > 0) more = true;
+        if (worker->up.packets == 0 && !worker->more_to_receive) cw_turns_caught_up(&worker->up);
+        if (worker->down.packets == 0) cw_turns_caught_up(&worker->down);
+        worker->more_to_receive = false;
         cw_worker_flush_notices(worker);
         cw_worker_flush_events(worker);
         cw_worker_publish(worker);

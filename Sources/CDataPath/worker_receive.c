@@ -429,13 +429,16 @@ static bool read_socket(cw_worker *worker, uint64_t now) {
     return (uint32_t)got == count;
 }
 
-// More than is served, if sessions compete: see turns.h.
+// More than is served, if the worker stays behind and sessions compete: see turns.h.
 static void receive_from(cw_worker *worker, bool (*read)(cw_worker *, uint64_t), uint64_t now) {
     enum { reads = 4 };
-    for (unsigned i = 0; i < reads && !cw_turns_full(&worker->up); i++) {
+    bool more = true;
+    for (unsigned i = 0; more && i < reads && !cw_turns_full(&worker->up); i++) {
         if (i > 0) cw_worker_refill(worker, 0);
-        if (!read(worker, now) || !cw_turns_contested(&worker->up, now)) break;
+        more = read(worker, now);
+        if (!cw_turns_overloaded(&worker->up, now)) break;
     }
+    worker->more_to_receive = worker->more_to_receive || more;
     cw_worker_receive_waiting(worker, now);
 }
 

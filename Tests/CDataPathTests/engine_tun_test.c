@@ -6,6 +6,7 @@
 
 #include "engine_rig.h"
 #include "tcp_rig.h"
+#include "worker.h"
 
 typedef struct net {
     int outside, client, gateway, host; // namespaces
@@ -116,6 +117,13 @@ static void tun_statistics(const net *n, uint64_t *received, uint64_t *sent) {
     enter(n->outside);
 }
 
+// Packets that came out of another worker's queue than their session's. The kernel remembers for each flow which queue wrote it last.
+static uint32_t handed_over(const rig_side *side) {
+    uint32_t workers = side->engine->config.worker_count, sum = 0;
+    for (uint32_t i = 0; i < workers * workers; i++) sum += side->engine->handoffs[i].filled;
+    return sum;
+}
+
 static void test_tcp(void) {
     for (uint32_t workers = 1; workers <= 2; workers++) {
         net n;
@@ -132,8 +140,11 @@ static void test_tcp(void) {
         CHECK(counters.bytes_in / 1400 <= counters.packets_in && counters.bytes_out / 1400 <= counters.packets_out);
         CHECK(written > 0 && counters.packets_in > 2 * written);
         CHECK(read > 0 && counters.packets_out > 2 * read);
+        CHECK(handed_over(&n.at_gateway) < counters.packets_out / 5);
         CHECK_EQUAL(counters.drops[CW_DROP_IP_MALFORMED] + total.drops[CW_DROP_IP_MALFORMED], 0);
         CHECK_EQUAL(counters.drops[CW_DROP_IP_TOO_BIG] + counters.drops[CW_DROP_SEND_FAILED], 0);
+        printf("%u workers: %u of %llu packets to the client were handed over\n", workers, handed_over(&n.at_gateway),
+               (unsigned long long)counters.packets_out);
         stop(&n);
     }
 }
