@@ -208,7 +208,45 @@ static void test_no_nonce_twice(void) {
     rig_close(&r);
 }
 
+// A worker may look at any place at any time, also while it is cleared or used again.
+static _Atomic uint32_t looked_for;
+static _Atomic bool looked_enough;
+
+static void *look(void *argument) {
+    cw_wg *wg = argument;
+    uint64_t alive = 0;
+    while (!atomic_load_explicit(&looked_enough, memory_order_relaxed)) {
+        cw_wg_enter(wg, 0);
+        alive += cw_wg_find(wg, atomic_load_explicit(&looked_for, memory_order_relaxed)) != NULL;
+        cw_wg_leave(wg, 0);
+    }
+    return (void *)(uintptr_t)alive;
+}
+
+static void test_identities_come_and_go_under_the_eyes_of_workers(void) {
+    cw_wg_config config;
+    cw_wg_config_defaults(&config);
+    cw_wg *wg = NULL;
+    CHECK_EQUAL(cw_wg_create(&config, &wg), CW_OK);
+    pthread_t thread;
+    CHECK_EQUAL(pthread_create(&thread, NULL, look, wg), 0);
+    for (int i = 0; i < 1000; i++) {
+        uint32_t identity;
+        CHECK_EQUAL(cw_wg_identity_add(wg, 0, (uint8_t[32]){1}, &identity), CW_OK);
+        atomic_store_explicit(&looked_for, identity, memory_order_relaxed);
+        CHECK_EQUAL(cw_wg_identity_remove(wg, identity), CW_OK);
+        pause_for(20000); // time to look before the next change
+    }
+    atomic_store(&looked_enough, true);
+    pthread_join(thread, NULL);
+    cw_wg_enter(wg, 0);
+    CHECK(cw_wg_find(wg, atomic_load(&looked_for)) == NULL);
+    cw_wg_leave(wg, 0);
+    cw_wg_destroy(wg);
+}
+
 int main(void) {
+    RUN(identities_come_and_go_under_the_eyes_of_workers);
     RUN(no_nonce_twice);
     FINISH();
 }
