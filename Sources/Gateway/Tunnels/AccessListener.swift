@@ -52,10 +52,10 @@ actor AccessListener {
         }
     }
 
-    /// What the device says about the users.
+    /// What the device says about the users, without their prefixes: it is asked every second.
     func peers() async -> [PublicKey: PeerStatus] {
-        guard let status = try? await backend.status() else { return [:] }
-        return Dictionary(status.peers.map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
+        guard let peers = try? await backend.glances() else { return [:] }
+        return Dictionary(peers.map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
     }
 
     func view(wallClock: Duration) async -> AccessView? {
