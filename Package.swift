@@ -93,7 +93,7 @@ let package = Package(
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
-            "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "WireGuard", "PPTP", "PPP", "Addresses", logging,
+            "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "Netlink", "WireGuard", "PPTP", "PPP", "Addresses", logging,
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),

@@ -62,6 +62,17 @@ public struct CausewayConfiguration: Sendable, Equatable {
         /// Zero: a connection without calls may stay.
         public var idleConnectionTimeout: Duration = .seconds(60)
         public var stopTimeout: Duration = .seconds(3)
+        /// IPv4 networks that clients may come from; none: from everywhere.
+        public var allowedSources: [IPPrefix] = []
+        /// Networks that they may not come from all the same.
+        public var blockedSources: [IPPrefix] = []
+
+        /// Both lists together.
+        public static let mostSources = 1024
+
+        public func admits(_ source: IPAddress) -> Bool {
+            (allowedSources.isEmpty || allowedSources.contains { $0.contains(source) }) && !blockedSources.contains { $0.contains(source) }
+        }
     }
 
     public struct PPP: Sendable, Equatable {
@@ -119,6 +130,7 @@ public struct CausewayConfiguration: Sendable, Equatable {
         /// How long a worker under load looks for more before it sleeps.
         public var pollMicroseconds = 20
         public var batch = 32
+        public var gre = GRE.raw
         public var reorderPackets = 64
         public var reorderTime: Duration = .milliseconds(50)
         public var ackDelay: Duration = .milliseconds(100)
@@ -128,6 +140,9 @@ public struct CausewayConfiguration: Sendable, Equatable {
         public var allowGateway = false
         /// Whether GRE of a call may come from another address than its control connection.
         public var allowAddressChange = false
+
+        /// How GRE comes in: packet rings where they can be had, raw sockets alone, or packet rings or nothing.
+        public enum GRE: String, Sendable, CaseIterable { case auto, raw, packet }
     }
 
     public func pool(named name: String) -> Pool? { pools.first { $0.name == name } }

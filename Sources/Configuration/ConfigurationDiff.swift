@@ -75,6 +75,8 @@ private struct Differences {
         live("pptp.echo-timeout", \.pptp.echoTimeout)
         live("pptp.idle-connection-timeout", \.pptp.idleConnectionTimeout)
         live("pptp.stop-timeout", \.pptp.stopTimeout)
+        live("pptp.allowed-sources", \.pptp.allowedSources)
+        live("pptp.blocked-sources", \.pptp.blockedSources)
     }
 
     mutating func ppp() {
@@ -134,6 +136,7 @@ private struct Differences {
         restart("data-path.pin", \.dataPath.pin)
         restart("data-path.poll-microseconds", \.dataPath.pollMicroseconds)
         restart("data-path.batch", \.dataPath.batch)
+        restart("data-path.gre", \.dataPath.gre)
         restart("data-path.reorder-packets", \.dataPath.reorderPackets)
         restart("data-path.reorder-time", \.dataPath.reorderTime)
         restart("data-path.ack-delay", \.dataPath.ackDelay)

@@ -81,6 +81,17 @@ extension ConfigurationReader {
         table.read(&pptp.echoTimeout, "echo-timeout", .seconds(1) ... .seconds(3600))
         table.read(&pptp.idleConnectionTimeout, "idle-connection-timeout", .zero ... .seconds(86400))
         table.read(&pptp.stopTimeout, "stop-timeout", .zero ... .seconds(60))
+        for (key, target) in [("allowed-sources", \CausewayConfiguration.PPTP.allowedSources), ("blocked-sources", \.blockedSources)] {
+            table.read(&pptp[keyPath: target], key, of: "an IPv4 network such as \"192.0.2.0/24\"") {
+                $0.prefix.flatMap { $0.family == .v4 ? $0 : nil }
+            }
+        }
+        let sources = pptp.allowedSources.count + pptp.blockedSources.count
+        if sources > CausewayConfiguration.PPTP.mostSources {
+            report.expected(
+                "at most \(CausewayConfiguration.PPTP.mostSources) networks in both lists", found: "\(sources)",
+                at: table.path(of: pptp.blockedSources.isEmpty ? "allowed-sources" : "blocked-sources"))
+        }
         table.finish()
         configuration.pptp = pptp
     }
@@ -145,6 +156,7 @@ extension ConfigurationReader {
         table.read(&dataPath.pin, "pin")
         table.read(&dataPath.pollMicroseconds, "poll-microseconds", 0...1000)
         table.read(&dataPath.batch, "batch", 1...256)
+        table.read(&dataPath.gre, "gre")
         table.read(&dataPath.reorderPackets, "reorder-packets", 0...256)
         table.read(&dataPath.reorderTime, "reorder-time", .zero ... .seconds(1))
         table.read(&dataPath.ackDelay, "ack-delay", .milliseconds(1) ... .seconds(1))

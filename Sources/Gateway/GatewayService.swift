@@ -97,7 +97,9 @@ public actor GatewayService: Service, Operations {
         try removeStaleSocket()
         known = try await registry.prepare(configuration)
         let kinds = try TunnelManager.chooseBackends(configuration, identities: known.identities.mapValues(\.count))
-        let engine = try Engine(configuration.engine(kinds))
+        var parts = configuration.engine(kinds)
+        parts.gre = configuration.greReception(host: try HostMonitor.interfaceAddresses())
+        let engine = try Engine(parts)
         let wireGuard = engine.wireGuard
         let tunnelManager = try TunnelManager(configuration: configuration, kinds: kinds, logger: logger)
         self.tunnelManager = tunnelManager

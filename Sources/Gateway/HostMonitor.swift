@@ -28,10 +28,12 @@ final class HostMonitor: Sendable {
 
     func stop() { source.cancel() }
 
+    static func interfaceAddresses() throws -> [Netlink.InterfaceAddress] { try NetlinkSocket(.route).addresses() }
+
     /// Every address on which this host listens now: its own, and the broadcast address of each network that it is in.
     static func addresses() throws -> Set<IPAddress> {
         var found: Set<IPAddress> = []
-        for entry in try NetlinkSocket(.route).addresses() {
+        for entry in try interfaceAddresses() {
             found.insert(entry.address)
             guard entry.address.family == .v4, entry.prefixLength <= 30,
                 let network = IPPrefix(containing: entry.address, length: entry.prefixLength)

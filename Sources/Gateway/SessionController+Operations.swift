@@ -77,6 +77,8 @@ extension SessionController {
         limits.configuration = new.admission
         mapper.replace(pools: new.addressPools)
         mapper.reserve(new.reservations + identityReservations)
+        setSources()
+        endBlockedSessions()
     }
 
     /// After many sessions have ended, their memory goes back to the system: malloc keeps it otherwise.

@@ -12,6 +12,10 @@ extension SessionController {
         _ channel: any Channel, listener: CausewayConfiguration.Listener, remote: IPAddress, local: IPAddress
     ) -> ConnectionID? {
         guard !isShuttingDown else { return nil }
+        guard configuration.pptp.admits(remote) else {
+            refused("connection", Self.sources, from: remote)
+            return nil
+        }
         let now = ContinuousClock.now
         switch limits.admitConnection(from: remote, now: now) {
         case .failure(let refusal):
@@ -29,12 +33,16 @@ extension SessionController {
         }
     }
 
+    /// The limit that says where clients may come from.
+    static let sources = "sources"
+
     /// Counts what a limit refused. An attacker must not fill the log: the first one is logged, then each power of two.
     private func refused(_ what: String, _ limit: String, from remote: IPAddress) {
         let count = refusedByLimit[limit, default: 0] + 1
         refusedByLimit[limit] = count
         if count & (count - 1) == 0 {
-            logger.warning("\(what) from \(remote) refused: limit \(limit) reached (\(count) times so far)")
+            let why = limit == Self.sources ? "clients may not come from there (pptp.allowed-sources, blocked-sources)" : "limit \(limit) reached"
+            logger.warning("\(what) from \(remote) refused: \(why) (\(count) times so far)")
         }
     }
 
@@ -109,6 +117,7 @@ extension SessionController {
             perform(id) { $0.refuseCall(call, refusal, now: now) }
         }
         guard !isShuttingDown else { return refuse("shutting-down", .doNotAccept) }
+        guard configuration.pptp.admits(connection.remote) else { return refuse(Self.sources, .doNotAccept) }
         guard sessions.count < configuration.dataPath.maxSessions + 128 else {
             return refuse("data-path.max-sessions", .error(.noResource))
         }

@@ -89,7 +89,9 @@ public actor SessionController {
         else { throw GatewayError("cannot start the thread that waits for the data path: no thread or descriptor left") }
         self.pump = pump
         try engine?.start()
+        setSources()
         logger.info("data path started: \(configuration.workerCount) workers, \(engine?.instructionSet ?? "no") kernels")
+        logger.info("GRE comes in through \(engine?.gre.description ?? "nothing")")
     }
 
     public func onFailure(_ handler: @escaping @Sendable (GatewayError) -> Void) { failure = handler }

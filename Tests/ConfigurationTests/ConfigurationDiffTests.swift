@@ -16,6 +16,7 @@ import Testing
 
     @Test(arguments: [
         ("[ppp]\nmru = 1300\n", "ppp.mru"), ("[pptp]\nmax-connections = 5\n", "pptp.max-connections"),
+        ("[pptp]\nallowed-sources = [\"10.0.0.0/8\"]\n", "pptp.allowed-sources"), ("[pptp]\nblocked-sources = [\"10.0.0.0/8\"]\n", "pptp.blocked-sources"),
         ("[encryption]\nstateful = true\n", "encryption.stateful"),
         ("[authentication]\nmax-retries = 1\n", "authentication.max-retries"),
         ("[[user]]\nname = \"u\"\npassword = \"x\"\n", "user"),
@@ -28,7 +29,7 @@ import Testing
 
     @Test(arguments: [
         ("[data-path]\nworkers = 3\n", "data-path.workers"), ("[control]\nsocket = \"/x\"\n", "control.socket"),
-        ("[data-path]\nreturn-table = 7\n", "data-path.return-table"),
+        ("[data-path]\nreturn-table = 7\n", "data-path.return-table"), ("[data-path]\ngre = \"raw\"\n", "data-path.gre"),
     ])
     func needsRestart(text: String, key: String) throws {
         let diff = try diff { $0.rest = text }

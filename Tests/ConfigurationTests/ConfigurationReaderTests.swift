@@ -49,6 +49,8 @@ import Testing
         Wrong("pptp", "echo-interval", "0"), Wrong("pptp", "echo-timeout", "\"2h\""),
         Wrong("pptp", "idle-connection-timeout", "-1"),
         Wrong("pptp", "stop-timeout", "61"),
+        Wrong("pptp", "allowed-sources", "\"192.0.2.0/24\""), Wrong("pptp", "blocked-sources", "7"),
+        Wrong("data-path", "gre", "\"xdp\""), Wrong("data-path", "gre", "true"),
         Wrong("ppp", "mru", "575"), Wrong("ppp", "mru", "1457"), Wrong("ppp", "mtu", "0"),
         Wrong("ppp", "echo-interval", "\"61m\""),
         Wrong("ppp", "echo-failures", "0"), Wrong("ppp", "dns", "\"10.0.0.1\""), Wrong("ppp", "nbns", "7"),
@@ -77,6 +79,33 @@ import Testing
         #expect(issues.first?.line == line)
         #expect(issues.first?.message.hasPrefix("expected ") == true)
         #expect(issues.first?.message.hasSuffix("found " + (wrong.found ?? wrong.value)) == true || wrong.found == "")
+    }
+
+    @Test func outerSources() throws {
+        var sample = Sample()
+        sample.rest = "[pptp]\nallowed-sources = [\"192.0.2.0/24\", \"198.51.100.7/32\"]\nblocked-sources = [\"192.0.2.9/32\"]\n"
+        let pptp = try sample.parse().pptp
+        let expected = ["192.0.2.0": true, "192.0.2.9": false, "198.51.100.7": true, "198.51.100.8": false, "10.0.0.1": false]
+        for (source, admitted) in expected { #expect(pptp.admits(IPAddress(source)!) == admitted, "\(source)") }
+        sample.rest = "[pptp]\nblocked-sources = [\"192.0.2.0/24\"]\n"
+        #expect(try sample.parse().pptp.admits(IPAddress("10.0.0.1")!))
+        #expect(try !sample.parse().pptp.admits(IPAddress("192.0.2.1")!))
+        for wrong in ["192.0.2.1", "192.0.2.1/24", "2001:db8::/32", "all"] {
+            sample.rest = "[pptp]\nblocked-sources = [\"\(wrong)\"]\n"
+            #expect(sample.messages.count == 1 && sample.messages[0].contains("expected an IPv4 network"), "\(wrong)")
+        }
+        func many(_ count: Int) -> String { (0..<count).map { "\"10.\($0 / 256).\($0 % 256).0/24\"" }.joined(separator: ",") }
+        sample.rest = "[pptp]\nallowed-sources = [\(many(1000))]\nblocked-sources = [\(many(24))]\n"
+        #expect(sample.messages == [])
+        sample.rest = "[pptp]\nallowed-sources = [\(many(1000))]\nblocked-sources = [\(many(25))]\n"
+        #expect(sample.messages.count == 1 && sample.messages[0].contains("at most 1024 networks in both lists, found 1025"))
+    }
+
+    @Test(arguments: CausewayConfiguration.DataPath.GRE.allCases) func greBackends(_ gre: CausewayConfiguration.DataPath.GRE) throws {
+        var sample = Sample()
+        #expect(try sample.parse().dataPath.gre == .raw)
+        sample.rest = "[data-path]\ngre = \"\(gre.rawValue)\"\n"
+        #expect(try sample.parse().dataPath.gre == gre)
     }
 
     @Test(arguments: [

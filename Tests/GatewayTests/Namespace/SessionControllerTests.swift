@@ -381,6 +381,15 @@ extension GatewayNamespace {
             }
         }
 
+        @Test func connectionsFromWhereNoneMayCome() async throws {
+            try await Rig.run("blocked-sources = [\"127.0.0.0/8\"]\n") { rig in
+                let line = try RawLine()
+                await eventually("it is closed") { line.hasEnded() }
+                #expect(await refused(rig) == ["sources": 1])
+                line.finish()
+            }
+        }
+
         @Test func attemptsOfOneSource() async throws {
             try await Rig.run("connects-per-second-per-source = 1\n") { rig in
                 var lines: [RawLine] = []
