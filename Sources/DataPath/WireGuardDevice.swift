@@ -18,6 +18,9 @@ public struct WireGuardDevice: ~Copyable, Sendable {
     /// For ports, identities, peers. It may be kept and called from anywhere.
     public let wireGuard: WireGuardEngine
 
+    /// Of the packets inside, either way. With a greater MTU, TCP keeps to it and local senders are told; datagrams of the peers are lost.
+    public static let longestPacket = UInt32(CW_WG_LONGEST_PACKET)
+
     /// Creates the TUN `interface` with one queue for each worker, or attaches to it if nobody else has it open.
     public init(interface: String, workers: Int, _ configuration: WireGuardConfiguration = WireGuardConfiguration()) throws(EngineError) {
         var queues = [Int32](repeating: -1, count: max(1, workers))

@@ -145,6 +145,11 @@ public struct StandaloneDevice: ~Copyable {
 
     /// Brings the engine to where the interface is.
     private func follow() {
+        if link.mtu > WireGuardDevice.longestPacket {
+            logger.warning(
+                "packets are at most \(WireGuardDevice.longestPacket) bytes long here, whatever the MTU: longer datagrams of the peers are lost",
+                metadata: ["interface": "\(interfaceName)", "mtu": "\(link.mtu)"])
+        }
         do {
             try interface.setMTU(UInt16(clamping: link.mtu))
             try interface.setUp(link.isUp)
