@@ -70,7 +70,7 @@ let package = Package(
             name: "causeway",
             dependencies: [
                 "Benchmark", "BenchmarkRunner",
-                "Addresses", "Authentication", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "StandaloneWireGuard", "WireGuard", "CLinux",
+                "Addresses", "Authentication", "DataPath", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "StandaloneWireGuard", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,

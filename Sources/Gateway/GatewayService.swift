@@ -101,6 +101,7 @@ public actor GatewayService: Service, Operations {
         parts.gre = configuration.greReception(host: try HostMonitor.interfaceAddresses())
         let engine = try Engine(parts)
         let wireGuard = engine.wireGuard
+        if wireGuard != nil { logger.info("WireGuard engine: ChaCha20-Poly1305 with \(InstructionSet.cipherKernels) kernels") }
         let tunnelManager = try TunnelManager(configuration: configuration, kinds: kinds, logger: logger)
         self.tunnelManager = tunnelManager
         try await tunnelManager.start(engine: wireGuard, identities: known.identities)

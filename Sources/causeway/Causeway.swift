@@ -13,6 +13,7 @@ struct Causeway: AsyncParsableCommand {
               /etc/causeway/causeway.toml      the configuration (see Config/causeway.toml for every key)
               /run/causeway/causeway.sock      the control socket of the running gateway
               /var/lib/causeway                keys and addresses of users' identities
+              /var/run/wireguard/NAME.sock     what wg(8) talks to
 
             EXIT STATUS
               0   done

@@ -12,6 +12,10 @@ struct Check: AsyncParsableCommand {
 
             EXIT STATUS
               0  it is good    78  it is not (EX_CONFIG)
+
+            EXAMPLES
+              sudo causeway check
+              sudo causeway check --config new.toml
             """)
 
     @OptionGroup var file: ConfigurationOption

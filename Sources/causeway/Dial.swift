@@ -35,6 +35,11 @@ struct Dial: AsyncParsableCommand {
               69  a session could not be set up, or this host refused something (EX_UNAVAILABLE)
               75  a session was lost, or a ping was, or the run was interrupted before all sessions were up (EX_TEMPFAIL)
               77  authentication failed, of either side (EX_NOPERM)
+              78  CAUSEWAY_ISA is wrong (EX_CONFIG)
+
+            ENVIRONMENT
+              CAUSEWAY_ISA   scalar, avx2 or avx512: at most these instructions; by default the best
+                             that the processor has
 
             EXAMPLES
               One session, five pings to a host behind the gateway, then hang up:
@@ -156,6 +161,7 @@ struct Dial: AsyncParsableCommand {
     }
 
     func run() async throws {
+        try checkInstructions()
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
         var logger = Logger(label: "dial")
         logger.logLevel = verbose ? .debug : .warning

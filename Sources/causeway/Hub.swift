@@ -5,6 +5,12 @@ import Hub
 import Identities
 import Settings
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
 struct HubCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "hub",
@@ -13,6 +19,15 @@ struct HubCommand: AsyncParsableCommand {
             A tunnel is one WireGuard peer for its hub (mode "shared"), or there is one for each group of users or for each user \
             (modes "group" and "per-user"). Those have keys and addresses of their own, which the gateway makes once and keeps in its \
             state directory.
+
+            The hub has to know them before their users dial: make them (provision), give them to the hub (config), look whom it has \
+            never answered (identities). With hub-hook in the configuration a program of yours gets the text of `causeway hub config` \
+            whenever it has changed.
+
+            EXAMPLES
+              sudo causeway hub provision
+              sudo causeway hub config | ssh hub sudo wg addconf wg0 /dev/stdin
+              sudo causeway hub identities --never
             """,
         subcommands: [HubConfig.self, HubIdentities.self, HubProvision.self, HubPrune.self])
 }
@@ -28,14 +43,14 @@ struct HubConfig: AsyncParsableCommand {
             wg syncconf takes a whole configuration, [Interface] section included: without one it would remove the hub's own private \
             key. --merge puts the one of the hub's file first. wg addconf takes the sections alone, and removes nobody.
 
-            --diff compares with what the hub has: a file as wg showconf prints it, or - for standard input. It prints the commands \
+            --diff compares with what the hub has: a file as wg showconf prints it, or - for standard input, as for --merge. It prints the commands \
             that make the hub right, for bash on the hub. Endpoints and keepalives are the hub's own business.
 
             EXAMPLES
-              causeway hub config --tunnel hub > peers.conf
-              ssh hub sudo wg showconf wg0 | causeway hub config --diff -
+              sudo causeway hub config --tunnel hub
+              ssh hub sudo wg showconf wg0 | sudo causeway hub config --diff -
               ssh hub sudo wg showconf wg0 > now.conf
-              causeway hub config --merge now.conf | ssh hub "sudo wg syncconf wg0 /dev/stdin"
+              sudo causeway hub config --merge now.conf | ssh hub "sudo wg syncconf wg0 /dev/stdin"
 
             EXIT STATUS
               0   done; with --diff: the hub is right
@@ -109,9 +124,13 @@ struct HubConfig: AsyncParsableCommand {
     }
 
     private func read(_ path: String) throws -> HubConfiguration {
+        // A pipe (bash's <(...)) is as good as a file.
+        guard let file = path == "-" ? .standardInput : FileHandle(forReadingAtPath: path) else {
+            printError("\(path): \(String(cString: strerror(errno)))")
+            throw ExitCode.unavailable
+        }
         do {
-            let data = path == "-" ? FileHandle.standardInput.readDataToEndOfFile() : try Data(contentsOf: URL(fileURLWithPath: path))
-            return try HubConfiguration(String(decoding: data, as: UTF8.self))
+            return try HubConfiguration(String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self))
         } catch let error as HubConfigurationError {
             for issue in error.issues { printError("\(path):\(issue.line): \(issue.message)") }
             throw ExitCode.unavailable
@@ -167,9 +186,14 @@ struct HubIdentities: AsyncParsableCommand {
             --never lists those that no hub ever answered: most likely the hub does not know them yet. --offline reads the state \
             directory instead, where the time of a handshake may be up to an hour behind.
 
+            wg(8) shows the identities of the embedded engine that are up, too: each as an interface of its own (INTERFACE-1, \
+            INTERFACE-2, ...), up to most-identities of the tunnel, and all together, each hub once with the sums, as INTERFACE. The \
+            public key tells which is whose. Of more, causeway sessions has the bytes of each user.
+
             EXAMPLES
-              causeway hub identities --never
-              causeway hub identities --json | jq -r '.[] | select(.retiredSince) | .name'
+              sudo causeway hub identities --never
+              sudo causeway hub identities --json | jq -r '.[] | select(.retiredSince) | .name'
+              sudo wg show all public-key
 
             EXIT STATUS
               0  done    1  the gateway said no    69  the gateway, or the state directory, cannot be reached

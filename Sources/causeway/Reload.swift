@@ -9,7 +9,9 @@ struct Reload: AsyncParsableCommand {
             changes nothing. No session is dropped.
 
             EXIT STATUS
-              0  in force    1  the configuration is wrong: nothing was changed    69  the gateway cannot be reached
+              0   in force
+              1   the configuration is wrong, or cannot be applied: nothing was changed
+              69  the gateway cannot be reached
             """)
 
     @OptionGroup var control: ControlOption

@@ -21,11 +21,26 @@ struct Serve: AsyncParsableCommand {
               SIGHUP            read the configuration again; sessions stay
               SIGTERM, SIGINT   clear every call in order, remove everything that was made, exit
 
+            FILES
+              /etc/causeway/causeway.toml    the configuration, and the files that it names
+              /var/lib/causeway              keys and addresses of users' identities; only in the
+                                             modes "group" and "per-user" (state-directory)
+              /run/causeway/causeway.sock    what the other commands talk to (control.socket)
+              /var/run/wireguard/NAME.sock   what wg(8) talks to: a tunnel of the embedded
+                                             engine, one of its identities, the access listener
+
+            ENVIRONMENT
+              CAUSEWAY_ISA      scalar, avx2 or avx512: at most these instructions for MPPE and
+                                ChaCha20-Poly1305; by default the best that the processor has
+              NOTIFY_SOCKET, LISTEN_FDS, LISTEN_PID
+                                set by systemd (sd_notify(3), sd_listen_fds(3))
+
             EXIT STATUS
               0   stopped by a signal
               69  something it needs is missing: an address, a port, a device, a tunnel
+                  (EX_UNAVAILABLE)
               77  permission denied (EX_NOPERM)
-              78  the configuration is wrong (EX_CONFIG)
+              78  the configuration is wrong, or CAUSEWAY_ISA is (EX_CONFIG)
 
             EXAMPLES
               causeway check --config /etc/causeway/causeway.toml
@@ -41,6 +56,7 @@ struct Serve: AsyncParsableCommand {
         signal(SIGPIPE, SIG_IGN)
         signal(SIGHUP, SIG_IGN)
         _ = clinux_raise_descriptor_limit()
+        try checkInstructions()
         let configuration = try file.load()
         do {
             try Privileges.drop(configuration)

@@ -5,14 +5,17 @@ struct Sessions: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show the sessions of the running gateway.",
         discussion: """
-            One line for each session; KIND is pptp, or wireguard for a user who connects natively. IN and OUT count inner IP packets and bytes from and to the client; DROPS adds up every cause. \
-            --verbose adds the client's host name, vendor and firmware, call IDs and the drops by cause. --json prints the objects of \
+            One line for each session; KIND is pptp, or wireguard for a user who connects natively. IN and OUT count inner IP packets \
+            and bytes from and to the client; DROPS adds up every cause. Without sessions there is the header alone. --verbose adds the client's host name, vendor and firmware, call IDs and the drops by cause. --json prints the objects of \
             GET /v1/sessions.
 
             EXAMPLES
               causeway sessions
               causeway sessions --user ann --verbose
               causeway sessions --json | jq '.[] | select(.state == "open") | .user'
+
+            EXIT STATUS
+              0  done    1  the gateway said no    69  the gateway cannot be reached
             """)
 
     @OptionGroup var control: ControlOption

@@ -1,4 +1,5 @@
 import ArgumentParser
+import DataPath
 import Foundation
 import Gateway
 import Settings
@@ -38,6 +39,13 @@ struct ControlOption: ParsableArguments {
             throw ExitCode.failure
         }
     }
+}
+
+/// Exits 78 if CAUSEWAY_ISA asks for instructions that there are not.
+func checkInstructions() throws {
+    guard let complaint = InstructionSet.complaint else { return }
+    printError(complaint)
+    throw ExitCode.configuration
 }
 
 func printError(_ text: String) {

@@ -5,8 +5,16 @@ struct Status: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show how the gateway and its tunnels stand.",
         discussion: """
-            Connections, sessions, tunnels with their peers' last handshakes, and what was refused or dropped and why. --json prints the \
+            Connections, sessions, tunnels with their peers' last handshakes, and what was refused or dropped and why. Of a tunnel with \
+            many identities each hub is shown once, with the sums of all; causeway hub identities has each of them. --json prints the \
             object of GET /v1/status.
+
+            EXAMPLES
+              causeway status
+              causeway status --json | jq -e 'all(.tunnels[]; .up)'
+
+            EXIT STATUS
+              0  done    1  the gateway said no    69  the gateway cannot be reached
             """)
 
     @OptionGroup var control: ControlOption

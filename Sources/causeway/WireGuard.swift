@@ -1,5 +1,6 @@
 import ArgumentParser
 import CLinux
+import DataPath
 import Foundation
 import Logging
 import StandaloneWireGuard
@@ -27,6 +28,8 @@ struct WireGuardCommand: ParsableCommand {
             ENVIRONMENT
               LOG_LEVEL                 verbose, error (the default) or silent; a process
                                         in the background logs only if it is set
+              CAUSEWAY_ISA              scalar, avx2 or avx512: at most these instructions;
+                                        by default the best that the processor has
               WG_PROCESS_FOREGROUND=1   the same as --foreground
               WG_TUN_FD                 number of a descriptor: a queue of an open TUN,
                                         used instead of a new one; it has one worker
@@ -40,10 +43,11 @@ struct WireGuardCommand: ParsableCommand {
             EXIT STATUS
               0   the interface is there; with --foreground: it has ended as it should
               69  it cannot be made, or it has failed (EX_UNAVAILABLE)
+              78  CAUSEWAY_ISA is wrong (EX_CONFIG)
 
             EXAMPLES
               causeway wireguard wg0 && wg setconf wg0 /etc/wireguard/wg0.conf && ip link set wg0 up
-              ln -s /usr/bin/causeway /usr/local/bin/causeway-wireguard
+              ln -s causeway /usr/local/bin/causeway-wireguard
               WG_QUICK_USERSPACE_IMPLEMENTATION=causeway-wireguard wg-quick up wg0
             """)
 
@@ -69,6 +73,7 @@ struct WireGuardCommand: ParsableCommand {
     }
 
     func run() throws {
+        try checkInstructions()
         let environment = WireGuardEnvironment(ProcessInfo.processInfo.environment)
         guard foreground || environment.isForeground else { return try detach(environment) }
         signal(SIGPIPE, SIG_IGN)
@@ -91,13 +96,13 @@ struct WireGuardCommand: ParsableCommand {
         _ = clinux_raise_descriptor_limit()
         let logger = environment.makeLogger()
         let unprotected = clinux_protect_memory()
-        if unprotected != 0 { logger.debug("keys in memory are not locked: \(String(cString: strerror(-unprotected)))") }
+        if unprotected != 0 { logger.error("keys in memory are not locked: \(String(cString: strerror(-unprotected)))") }
         var configuration = StandaloneDevice.Configuration(
             interfaceName: interface, workers: workers ?? min(4, ProcessInfo.processInfo.activeProcessorCount))
         configuration.tun = try environment.descriptor(WireGuardEnvironment.tun)
         configuration.listener = try environment.descriptor(WireGuardEnvironment.listener)
         var device = try StandaloneDevice(configuration, logger: logger)
-        logger.debug("\(device.interfaceName) is ready")
+        logger.debug("\(device.interfaceName) is ready; ChaCha20-Poly1305: \(InstructionSet.cipherKernels)")
         environment.reportReady()
         let reason = device.run(until: end)
         if case .failed = reason { logger.error("ending: \(reason)") } else { logger.debug("ending: \(reason)") }
