@@ -19,7 +19,7 @@ extension ConfigurationReader {
         table.read(&access.interface, "interface", Self.interfaceRule, Self.interfaceName)
         table.read(&access.listenPort, "listen-port", 1...UInt16.max)
         table.read(&access.fwmark, "fwmark", 0...UInt32.max)
-        table.read(&access.mtu, "mtu", 576...9000)
+        table.read(&access.mtu, "mtu", 576...2032) // the longest packet that the data path's own WireGuard takes
         for peer in table.tables("peer", header: "access.peer") { accessPeer(peer, of: access.tunnel) }
         table.finish()
         if !table.has("peer") { report.warn("there is no [[access.peer]]: nobody can connect", at: table.path) }
