@@ -38,6 +38,7 @@ public actor GatewayService: Service, Operations {
     private var tunnelManager: TunnelManager?
     private var accessListener: AccessListener?
     private var known = IdentityRegistry.Known()
+    private var lastReload: Task<ReloadView, any Error>?
     private let notification = ServiceNotification()
     private var configuration: CausewayConfiguration
     private var controller: SessionController?
@@ -196,7 +197,9 @@ public actor GatewayService: Service, Operations {
             await stop()
             throw error
         }
-        let watchers = [Task { await self.watchHost() }, Task { await self.superviseTunnels() }, Task { await self.watchPeers() }]
+        // Each tunnel has a task of its own: one whose device hangs does not keep the others from changing hubs.
+        let watchers = [Task { await self.watchHost() }, Task { await self.supervise() }, Task { await self.watchNatives() }]
+            + configuration.tunnels.map { tunnel in Task { await self.watchTunnel(tunnel.name) } }
         let api = Application(
             router: ControlAPI.router(self),
             configuration: .init(address: .unixDomainSocket(path: configuration.controlSocket), serverName: "causeway"),
@@ -262,13 +265,11 @@ public actor GatewayService: Service, Operations {
         }
     }
 
-    private func superviseTunnels() async {
+    /// What concerns all tunnels.
+    private func supervise() async {
         var rounds = 0
         while !Task.isCancelled, let tunnelManager {
-            await tunnelManager.resolveNames()
-            await tunnelManager.maintain()
             if let controller { await tunnelManager.restoreRouting(live: await controller.livePrefixes()) }
-            await reportTunnels()
             await controller?.giveBackMemory()
             rounds += 1
             if rounds % 12 == 0 { await registry.record(await tunnelManager.handshakes(), configuration) }
@@ -276,21 +277,37 @@ public actor GatewayService: Service, Operations {
         }
     }
 
-    /// Every second: which hubs answer, which native users are there.
-    private func watchPeers() async {
+    /// Every second whether its hub answers, every five what is left to do.
+    private func watchTunnel(_ name: String) async {
+        var rounds = 0
         while !Task.isCancelled, let tunnelManager {
-            await tunnelManager.watchHubs()
-            if let accessListener, let controller {
-                let wallClock = Duration.seconds(Date().timeIntervalSince1970)
-                await controller.observeNatives(await accessListener.peers(), wallClock: wallClock)
+            await tunnelManager.watchHubs(of: name)
+            if rounds % 5 == 0 {
+                await tunnelManager.resolveNames(of: name)
+                await tunnelManager.maintain(name)
+                await reportTunnel(name)
             }
+            rounds += 1
+            try? await Task.sleep(for: .seconds(1))
+        }
+    }
+
+    /// Every second: which native users are there.
+    private func watchNatives() async {
+        while !Task.isCancelled, let accessListener, let controller {
+            let wallClock = Duration.seconds(Date().timeIntervalSince1970)
+            await controller.observeNatives(await accessListener.peers(), wallClock: wallClock)
             try? await Task.sleep(for: .seconds(1))
         }
     }
 
     private func reportTunnels() async {
-        guard let controller, let tunnelManager else { return }
-        for state in await tunnelManager.changedStates() { await controller.setTunnel(state.index, mtu: state.mtu, up: state.up) }
+        for tunnel in configuration.tunnels { await reportTunnel(tunnel.name) }
+    }
+
+    private func reportTunnel(_ name: String) async {
+        guard let tunnelManager, let state = await tunnelManager.changedState(of: name) else { return }
+        await controller?.setTunnel(state.index, mtu: state.mtu, up: state.up)
     }
 
     // MARK: Stop
@@ -340,8 +357,20 @@ public actor GatewayService: Service, Operations {
     func disconnect(session id: UInt64) async -> Bool { await controller?.disconnect(session: id) ?? false }
     func disconnect(user: String) async -> [UInt64] { await controller?.disconnect(user: user) ?? [] }
 
-    /// Reads the configuration again and takes what can change without dropping a session. An error changes nothing.
+    /// Reads the configuration again and takes what can change without dropping a session. An error changes nothing: what was done
+    /// before it is taken back, or the error says what could not be.
     func reload() async throws -> ReloadView {
+        // One after the other: each begins with what the one before it has left.
+        let before = lastReload
+        let task = Task {
+            _ = await before?.result
+            return try await self.reloadNow()
+        }
+        lastReload = task
+        return try await task.value
+    }
+
+    private func reloadNow() async throws -> ReloadView {
         guard let controller, let tunnelManager else { throw GatewayError("the gateway is starting or stopping; try again") }
         notification.reloading()
         defer { notification.ready("Serving") }
@@ -354,28 +383,58 @@ public actor GatewayService: Service, Operations {
         }
         let diff = CausewayConfiguration.diff(configuration, read)
         let new = read.keepingStartOnly(of: configuration)
+        let taken: Taken
         do {
-            let known = try await registry.prepare(new)
-            let users = try new.nativeUsers(known.identities)
-            try await tunnelManager.apply(new, identities: known.identities, live: await controller.livePrefixes())
-            if let settings = new.access { try await accessListener?.apply(settings, users: users) }
-            self.known = known
+            taken = try await take(new, tunnelManager, live: await controller.livePrefixes())
         } catch {
             logger.error("reload: \(error)")
             throw error
         }
+        known = taken.known
         configuration = new
         authenticator.replace(directory: new.users)
         authenticator.replace(limits: new.loginLimits)
         threshold.level = LogThreshold(new).level
         await controller.adopt(new, identityReservations: known.reservations)
-        if accessListener != nil, let users = try? new.nativeUsers(known.identities) { await controller.setNatives(users) }
+        if accessListener != nil { await controller.setNatives(taken.natives) }
+        await controller.end(taken.endings)
         await followAddresses(controller)
         await reportTunnels()
         await tellHubs()
         logger.notice("reloaded: \(diff.live.isEmpty ? "nothing has changed" : "in force now: " + diff.live.joined(separator: ", "))")
         if !diff.needsRestart.isEmpty { logger.warning("waits for a restart: \(diff.needsRestart.joined(separator: ", "))") }
         return ReloadView(applied: diff.live, needRestart: diff.needsRestart)
+    }
+
+    private struct Taken {
+        var known: IdentityRegistry.Known
+        var natives: [NativeUser]
+        /// Sessions that cannot go on, and why.
+        var endings: [UInt64: String]
+    }
+
+    /// Everything of a new configuration that can fail. What has been done by then is undone in reverse.
+    private func take(_ new: CausewayConfiguration, _ tunnels: TunnelManager, live: [String: [IPPrefix]]) async throws -> Taken {
+        var undo: [() async throws -> Void] = []
+        do {
+            let known = try await registry.prepare(new)
+            undo.append { [registry] in try await registry.undo(known) }
+            let natives = try new.nativeUsers(known.identities)
+            if let settings = new.access, let accessListener, let old = configuration.access {
+                let before = try configuration.nativeUsers(self.known.identities)
+                undo.append(try await accessListener.replace(old, users: before, with: settings, users: natives))
+            }
+            return Taken(known: known, natives: natives, endings: try await tunnels.apply(new, identities: known.identities, live: live))
+        } catch {
+            var problems: [String] = []
+            for step in undo.reversed() {
+                do { try await step() } catch { problems.append("\(error)") }
+            }
+            guard problems.isEmpty else {
+                throw GatewayError("\(error); what was changed by then could not be taken back: \(problems.joined(separator: "; "))")
+            }
+            throw GatewayError("\(error); nothing was changed")
+        }
     }
 }
 

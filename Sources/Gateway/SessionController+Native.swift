@@ -124,7 +124,7 @@ extension SessionController {
         if native.isLive { logger.info("\(native.label): connected, \(assignment.address) through tunnel \"\(assignment.tunnel)\"") }
     }
 
-    private func unbindNative(_ id: UInt64) {
+    func unbindNative(_ id: UInt64) {
         guard let native = natives[id], native.assignment != nil else { return }
         mapper.release(id)
         natives[id]?.assignment = nil

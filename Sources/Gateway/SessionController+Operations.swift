@@ -52,6 +52,19 @@ extension SessionController {
         return ids
     }
 
+    /// Ends sessions that cannot go on with a new configuration. A native user comes back with the next packet.
+    func end(_ endings: [UInt64: String]) {
+        for (id, reason) in endings.sorted(by: { $0.key < $1.key }) {
+            if let native = natives[id] {
+                logger.notice("\(native.label): \(reason)")
+                unbindNative(id)
+            } else if let session = sessions[id], session.phase != .ending {
+                logger.notice("\(session.label): ended by the reload: \(reason)")
+                end(id, because: reason)
+            }
+        }
+    }
+
     /// The inner prefixes of open sessions, by tunnel: they stay routed whatever a reload has changed.
     public func livePrefixes() -> [String: [IPPrefix]] {
         sessions.values.reduce(into: [:]) { live, session in

@@ -109,8 +109,9 @@ public struct TunnelView: Codable, Sendable, Equatable {
     /// Every endpoint of every hub, in the order in which they are tried.
     public var hubs: [HubView]
     public var failovers: UInt64
-    /// Packets that were dropped because no hub took them.
-    public var lostPackets: UInt64
+    /// Packets that did not get to a hub, at most: dropped because no hub took them, or sent to one that was not heard any more. nil: the
+    /// kernel does not tell.
+    public var lostPacketsAtMost: UInt64?
     /// nil in mode `shared`.
     public var identities: IdentityCounts?
     /// What is wrong, if anything.
@@ -130,6 +131,8 @@ public struct IdentityCounts: Codable, Sendable, Equatable {
     public var up: Int
     /// The hub may not know their keys.
     public var neverCompleted: Int
+    /// Up, and the hub leaves them without an answer while it answers others: it may have forgotten their keys.
+    public var refused: Int
 }
 
 public struct PeerView: Codable, Sendable, Equatable {

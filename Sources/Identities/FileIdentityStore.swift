@@ -47,6 +47,17 @@ public actor FileIdentityStore: IdentityStore {
         return try await change { identities in try Provisioning.carryOut(plan, on: &identities, now: now, makeKey: KeyPair.init) }
     }
 
+    public func undo(_ change: IdentityChange) async throws {
+        guard !change.isEmpty else { return }
+        try await self.change { identities in
+            for id in change.created { identities[id] = nil }
+            for var identity in change.before {
+                identity.handshakeAt = [identity.handshakeAt, identities[identity.id]?.handshakeAt].compactMap { $0 }.max()
+                identities[identity.id] = identity
+            }
+        }
+    }
+
     public func record(handshakes: [Identity.ID: Int64]) async throws {
         try refresh()
         var isNews = false

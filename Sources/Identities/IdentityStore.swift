@@ -9,6 +9,9 @@ public protocol IdentityStore: Sendable {
     /// Makes what the plan needs and is not there yet, and retires what it does not need any more. All of it or nothing.
     func provision(_ plan: IdentityPlan) async throws -> IdentityChange
 
+    /// Takes back what `provision` did, for a configuration that is not taken after all: what it made is gone, the others are as they were.
+    func undo(_ change: IdentityChange) async throws
+
     /// Remembers when identities completed a handshake, in seconds since the Unix epoch. Meant to be told again and again: a store
     /// may keep news that do not matter much (a handshake after another of the same hour) to itself.
     func record(handshakes: [Identity.ID: Int64]) async throws
@@ -25,6 +28,8 @@ public struct IdentityChange: Sendable, Equatable {
     /// Retired before, needed again.
     public var revived: [Identity.ID] = []
     public var retired: [Identity.ID] = []
+    /// As they were: all but those it created.
+    var before: [Identity] = []
 
     public init() {}
 

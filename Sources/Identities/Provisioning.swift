@@ -36,6 +36,8 @@ struct Provisioning {
         work.serve(&result, makeKey)
         work.retire(&result)
         try work.complain()
+        let changed = Set(work.change.readdressed + work.change.revived + work.change.retired)
+        work.change.before = changed.sorted().compactMap { identities[$0] }
         identities = result
         return work.change
     }

@@ -15,6 +15,13 @@ public struct PeerStatus: Equatable, Sendable {
     public var hasPresharedKey: Bool
     /// Since the last completed handshake; nil: the device does not tell.
     public var unansweredInitiations: UInt64?
+    /// Inner packets that did not get to the peer, at most: refused on the way, or sent to a peer that was taken for dead. nil: the
+    /// device does not tell.
+    public var lostPackets: UInt64?
+    /// The part of them that was sent.
+    public var lostUnansweredPackets: UInt64?
+    /// Inner packets that nothing from the peer has followed yet; nil: the device does not tell.
+    public var unansweredPackets: UInt64?
 
     public init(
         publicKey: PublicKey, endpoint: Endpoint? = nil, latestHandshake: Duration? = nil, receivedBytes: UInt64 = 0, sentBytes: UInt64 = 0,

@@ -38,10 +38,12 @@ struct Status: AsyncParsableCommand {
                 for hub in tunnel.hubs {
                     print("  hub \(hub.publicKey) at \(hub.endpoint)\(hub.inUse ? hub.answers ? ": in use" : ": in use, has not answered yet" : "")")
                 }
-                print("  failovers: \(tunnel.failovers), packets lost meanwhile: \(tunnel.lostPackets)")
+                let lost = tunnel.lostPacketsAtMost.map { "at most \($0) packets did not get to a hub" } ?? "lost packets are not counted by the kernel"
+                print("  failovers: \(tunnel.failovers), \(lost)")
             }
             if let identities = tunnel.identities {
-                print("  identities: \(identities.known), \(identities.up) up, \(identities.neverCompleted) never completed a handshake")
+                print("  identities: \(identities.known), \(identities.up) up, \(identities.neverCompleted) never completed a handshake"
+                        + (identities.refused > 0 ? ", \(identities.refused) without an answer from a hub that answers others" : ""))
             }
         }
         if let access = status.access {

@@ -44,7 +44,7 @@ import Testing
         "packetsOut", "bytesOut", "reordered", "lost", "drops",
     ]
     static let tunnelFields: Set = [
-        "name", "interface", "backend", "mode", "up", "publicKey", "listenPort", "peers", "hubs", "failovers", "lostPackets", "problem",
+        "name", "interface", "backend", "mode", "up", "publicKey", "listenPort", "peers", "hubs", "failovers", "lostPacketsAtMost", "problem",
     ]
     static let identityFields: Set = ["tunnel", "kind", "name", "publicKey", "addresses", "generation", "createdAt", "up", "sessions"]
 

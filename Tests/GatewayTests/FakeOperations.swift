@@ -85,5 +85,5 @@ extension TunnelView {
                 allowedIPs: [IPPrefix("0.0.0.0/0")!], lastHandshakeSeconds: 12, receivedBytes: 100, sentBytes: 200)
         ],
         hubs: [HubView(publicKey: "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=", endpoint: "192.0.2.9:51820", inUse: true, answers: true)],
-        failovers: 1, lostPackets: 2, problem: "none really")
+        failovers: 1, lostPacketsAtMost: 2, problem: "none really")
 }

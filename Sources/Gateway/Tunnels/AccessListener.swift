@@ -52,6 +52,22 @@ actor AccessListener {
         }
     }
 
+    /// Takes another configuration, the port first. Returns how to take it back.
+    func replace(
+        _ old: CausewayConfiguration.Access, users before: [NativeUser], with new: CausewayConfiguration.Access, users: [NativeUser]
+    ) async throws -> @Sendable () async throws -> Void {
+        let place = try await port.prepare(new.listenPort, fwmark: new.fwmark)
+        let undo: @Sendable () async throws -> Void = { [port] in
+            try await port.goBack(to: place)
+            try await self.apply(old, users: before)
+        }
+        do { try await apply(new, users: users) } catch {
+            try await undo()
+            throw error
+        }
+        return undo
+    }
+
     /// What the device says about the users, without their prefixes: it is asked every second.
     func peers() async -> [PublicKey: PeerStatus] {
         guard let peers = try? await backend.glances() else { return [:] }

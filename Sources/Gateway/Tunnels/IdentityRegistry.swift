@@ -20,6 +20,7 @@ actor IdentityRegistry {
         var identities: [String: [String: UplinkIdentity]] = [:]
         /// Addresses that users have for good: nobody else is given one.
         var reservations: [Reservation] = []
+        fileprivate var change = IdentityChange()
     }
 
     /// Makes what the configuration needs and reads everything. A gateway whose tunnels are all shared never opens the store.
@@ -27,7 +28,7 @@ actor IdentityRegistry {
         guard configuration.tunnels.contains(where: { $0.mode != .shared }) else { return Known() }
         let change = try await store.provision(IdentityPlan(configuration))
         if !change.isEmpty { logger.notice("identities: \(change.summary)") }
-        var known = Known()
+        var known = Known(change: change)
         for identity in try await store.identities() {
             // A retired one keeps its address until it is pruned: the hub may still know it.
             if !identity.addresses.isEmpty {
@@ -39,6 +40,13 @@ actor IdentityRegistry {
                 handshakeAt: identity.handshakeAt)
         }
         return known
+    }
+
+    /// Takes back what `prepare` did for a configuration that was not taken.
+    func undo(_ known: Known) async throws {
+        guard !known.change.isEmpty else { return }
+        try await store.undo(known.change)
+        logger.notice("identities: as before (\(known.change.summary) taken back)")
     }
 
     /// - Parameter handshakes: wall clock of the newest of each, by tunnel and name.

@@ -9,6 +9,8 @@ struct HubProbe: Sendable {
     let uplink: String
     /// The hub in use has another endpoint as well: then the uplink's own traffic tries it.
     let isSameHub: Bool
+    /// The uplink has been told; before, a name has to be looked up.
+    var hasBegun = false
     var watch = HandshakeWatch()
     var tracker: EndpointTracker
 }
@@ -18,16 +20,13 @@ struct HubOutage: Sendable {
     var began: ContinuousClock.Instant
     /// A hub has been given up; before, an answer may just be late.
     var isKnown = false
-    /// What the engine had dropped by then because no hub took it.
-    var dropped: UInt64
 }
 
-// Which hub is used: HubSelector decides for each route of a tunnel, here it is asked and obeyed, once a second.
+// Which hub is used: HubSelector decides for each route of a tunnel, here it is asked and obeyed, once a second. Each tunnel is watched by
+// a task of its own: a device that does not answer holds nobody else.
 extension TunnelManager {
-    func watchHubs() async {
-        for name in tunnels.keys.sorted() {
-            for route in (tunnels[name]?.routes ?? []).indices { await watchHub(route, of: name) }
-        }
+    func watchHubs(of name: String) async {
+        for route in (tunnels[name]?.routes ?? []).indices { await watchHub(route, of: name) }
     }
 
     /// nil if a reload has left fewer routes while somebody was asked.
@@ -38,52 +37,85 @@ extension TunnelManager {
     private func watchHub(_ route: Int, of name: String) async {
         guard let before = tunnel(name, with: route) else { return }
         let key = before.routes[route].publicKey(at: before.selectors[route].current)
+        var names: [String] = []
         var votes: [HubSelector.Uplink] = []
-        for (uplinkName, uplink) in before.uplinks {
-            guard let peer = try? await uplink.backend.glance(at: key), let now = tunnel(name, with: route),
-                var watch = now.uplinks[uplinkName]?.watches[route]
+        for (uplinkName, uplink) in before.uplinks.sorted(by: { $0.key < $1.key }) {
+            guard let peer = try? await uplink.backend.glance(at: key), let current = tunnel(name, with: route),
+                current.selectors[route].current == before.selectors[route].current, var watch = current.uplinks[uplinkName]?.watches[route]
             else { continue }
             // The traffic of one that tries another endpoint of the same hub says nothing about this one.
-            if let probe = now.probe, probe.route == route, probe.uplink == uplinkName, probe.isSameHub { continue }
-            if watch.observe(peer, speaksFirst: before.selectors[route].current != nil, now: .now) { handshakeCompleted(uplinkName, route, of: name) }
+            if let probe = current.probe, probe.route == route, probe.uplink == uplinkName, probe.isSameHub, probe.hasBegun { continue }
+            if watch.observe(peer, speaksFirst: before.selectors[route].current != nil, now: now()) { handshakeCompleted(uplinkName, route, of: name) }
             tunnels[name]?.uplinks[uplinkName]?.watches[route] = watch
-            votes.append(.init(hasCompleted: watch.hasCompleted, tryingSince: watch.tryingSince))
+            if peer.lostPackets != nil {
+                // Before the assignment: that holds the tunnel exclusively while its right side is worked out.
+                let lost = tunnels[name]?.uplinks[uplinkName]?.losses[route].observe(peer) ?? 0
+                tunnels[name]?.lostPackets = (current.lostPackets ?? 0) + lost
+            }
+            names.append(uplinkName)
+            votes.append(
+                .init(
+                    hasCompleted: watch.hasCompleted, tryingSince: watch.tryingSince, heardAt: watch.heardAt,
+                    // Without keepalives nothing would begin the new session.
+                    mayBeAsked: peer.keepalive > 0 && current.probe == nil))
         }
-        if tunnels[name]?.outage == nil, let since = votes.compactMap(\.tryingSince).min() {
-            tunnels[name]?.outage = HubOutage(began: since, dropped: droppedForHubs())
-        }
+        if tunnels[name]?.outage == nil, let since = votes.compactMap(\.tryingSince).min() { tunnels[name]?.outage = HubOutage(began: since) }
         let answered = await probeIsAnswered(route, of: name)
         guard tunnel(name, with: route) != nil,
-            let decision = tunnels[name]?.selectors[route].evaluate(votes, probeCompleted: answered, now: .now)
+            let decision = tunnels[name]?.selectors[route].evaluate(votes, probeCompleted: answered, now: now())
         else { return }
-        await carryOut(decision, route, of: name)
+        reportRefused(names, votes, route, of: name)
+        if case .ask(let number) = decision {
+            logger.debug("tunnel \"\(name)\": asking the hub for a new handshake of \"\(names[number])\"")
+            await renew(names[number], route, of: name)
+        } else {
+            await carryOut(decision, route, of: name)
+        }
+    }
+
+    /// An identity that the hub does not answer while it answers others: most likely it has been taken out of the hub's configuration.
+    private func reportRefused(_ names: [String], _ votes: [HubSelector.Uplink], _ route: Int, of name: String) {
+        guard let tunnel = tunnel(name, with: route), tunnel.settings.mode != .shared else { return }
+        for (uplink, vote) in zip(names, votes) {
+            let isRefused = tunnel.selectors[route].isRefused(vote, among: votes, now: now())
+            guard let known = tunnel.uplinks[uplink], known.isRefused != isRefused, isRefused || vote.tryingSince == nil else { continue }
+            tunnels[name]?.uplinks[uplink]?.isRefused = isRefused
+            if isRefused {
+                logger.error(
+                    "tunnel \"\(name)\": the hub answers others and not identity \"\(uplink)\", public key \(known.identity.publicKey): does it still know that key?")
+            } else {
+                logger.notice("tunnel \"\(name)\": the hub answers identity \"\(uplink)\" again")
+            }
+        }
     }
 
     private func handshakeCompleted(_ uplink: String, _ route: Int, of name: String) {
-        tunnels[name]?.selectors[route].completed(at: .now)
+        tunnels[name]?.selectors[route].completed(at: now())
         tunnels[name]?.handshakes[uplink] = Date()
         guard let outage = tunnels[name]?.outage else { return }
         tunnels[name]?.outage = nil
-        let lost = max(outage.dropped, droppedForHubs()) - outage.dropped
-        tunnels[name]?.lostPackets += lost
         guard outage.isKnown else { return }
-        let seconds = (ContinuousClock.now - outage.began).components.seconds
-        logger.notice("tunnel \"\(name)\": a hub answers after \(seconds) s without one; \(lost) packets were lost meanwhile")
+        logger.notice("tunnel \"\(name)\": a hub answers after \((now() - outage.began).components.seconds) s without one")
     }
 
     private func probeIsAnswered(_ route: Int, of name: String) async -> Bool {
-        guard let tunnel = tunnel(name, with: route), let probe = tunnel.probe, probe.route == route,
+        guard let tunnel = tunnel(name, with: route), let probe = tunnel.probe, probe.route == route, probe.hasBegun,
             let uplink = tunnel.uplinks[probe.uplink]
         else { return false }
         guard let peer = try? await uplink.backend.glance(at: tunnel.routes[route].publicKey(at: probe.place)) else { return false }
-        return tunnels[name]?.probe?.watch.observe(peer, now: .now) ?? false
+        return tunnels[name]?.probe?.watch.observe(peer, now: now()) ?? false
     }
 
     private func carryOut(_ decision: HubSelector.Decision, _ route: Int, of name: String) async {
         switch decision {
-        case .stay: break
+        case .stay, .ask: break
         case .failover(let place):
             tunnels[name]?.failovers += 1
+            guard let key = tunnel(name, with: route)?.routes[route].publicKey(at: place) else { break }
+            for uplink in tunnels[name]?.uplinks.keys.sorted() ?? [] {
+                guard let lost = tunnels[name]?.uplinks[uplink]?.losses[route].givenUp(for: key), lost > 0 else { continue }
+                tunnels[name]?.lostPackets? += lost
+            }
             tunnels[name]?.outage?.isKnown = true
             logger.warning("tunnel \"\(name)\": no handshake completes; trying hub \(text(place, route, of: name))")
             tunnels[name]?.probe = nil
@@ -91,7 +123,7 @@ extension TunnelManager {
         case .goBack(let place):
             logger.notice("tunnel \"\(name)\": back to hub \(text(place, route, of: name)), which answers again")
             if let probe = tunnels[name]?.probe { tunnels[name]?.handshakes[probe.uplink] = Date() }
-            tunnels[name]?.selectors[route].completed(at: .now)
+            tunnels[name]?.selectors[route].completed(at: now())
             tunnels[name]?.probe = nil
             await moveUplinks(of: name)
         case .probe(let place): await beginProbe(place, route, of: name)
@@ -104,12 +136,12 @@ extension TunnelManager {
         return "\(route.publicKey(at: place)) at \(route.endpoint(at: place).map { "\($0)" } ?? "an unknown address")"
     }
 
-    /// All uplinks use the hubs that the selectors say.
+    /// All uplinks use the hubs that the selectors say. A hub whose name is not known yet gets its address when there is one.
     private func moveUplinks(of name: String) async {
         guard let tunnel = tunnels[name] else { return }
         tunnels[name]?.tracker.update(zip(tunnel.routes, tunnel.selectors).flatMap { $0.peers(at: $1.current) })
-        await resolveNames(of: name)
-        for uplink in tunnel.uplinks.keys { await tell(uplink, of: name) }
+        lookUpNames(of: name)
+        for uplink in tunnel.uplinks.keys.sorted() { await tell(uplink, of: name) }
     }
 
     private func tell(_ uplink: String, of name: String) async {
@@ -129,13 +161,21 @@ extension TunnelManager {
             route: route, place: place, uplink: uplink, isSameHub: place.hub == current.hub,
             tracker: EndpointTracker(peers.filter { $0.publicKey == tunnel.routes[route].publicKey(at: place) }))
         logger.debug("tunnel \"\(name)\": asking hub \(text(place, route, of: name)) whether it answers again")
-        await resolveNames(of: name)
-        await renew(uplink, route, of: name)
+        lookUpNames(of: name)
+        await beginProbe(of: name)
+    }
+
+    /// At once, or when the name is known: without an address the handshake would be with the endpoint in use.
+    func beginProbe(of name: String) async {
+        guard let probe = tunnels[name]?.probe, !probe.hasBegun, !probe.tracker.endpoints.isEmpty else { return }
+        tunnels[name]?.probe?.hasBegun = true
+        await renew(probe.uplink, probe.route, of: name)
     }
 
     private func endProbe(of name: String) async {
         guard let probe = tunnels[name]?.probe else { return }
         tunnels[name]?.probe = nil
+        guard probe.hasBegun else { return }
         guard probe.isSameHub else { return await tell(probe.uplink, of: name) }
         await renew(probe.uplink, probe.route, of: name)
     }
@@ -147,65 +187,5 @@ extension TunnelManager {
             try? await backend.forget(tunnel.routes[route].publicKey(at: tunnel.selectors[route].current))
         }
         await tell(uplink, of: name)
-    }
-
-    // MARK: Losses
-
-    /// Packets that the engine dropped because no hub took them, of all tunnels.
-    private func droppedForHubs() -> UInt64 {
-        guard let drops = try? engine?.counters().drops else { return 0 }
-        return ["staged", "no-endpoint"].reduce(0) { $0 + (drops[$1] ?? 0) }
-    }
-
-    // MARK: Names
-
-    /// Looks up the names of hubs that are due for it.
-    func resolveNames() async {
-        for name in tunnels.keys.sorted() {
-            guard let tunnel = tunnels[name] else { continue }
-            var live: Set<PublicKey> = []
-            for (route, selector) in zip(tunnel.routes, tunnel.selectors) where tunnel.uplinks.values.contains(where: { uplink in
-                uplink.watches.contains { $0.hasCompleted && $0.tryingSince == nil }
-            }) {
-                live.insert(route.publicKey(at: selector.current))
-            }
-            tunnels[name]?.tracker.observe(live: live)
-            for (peer, endpoint) in await resolveNames(of: name) { await send(peer, to: endpoint, name) }
-        }
-    }
-
-    private func send(_ peer: PublicKey, to endpoint: Endpoint, _ name: String) async {
-        guard let tunnel = tunnels[name] else { return }
-        for uplink in tunnel.uplinks.values {
-            do {
-                try await uplink.backend.setEndpoint(endpoint, of: peer)
-            } catch {
-                logger.warning("tunnel \"\(name)\": peer \(peer) cannot be sent to \(endpoint): \(error)")
-            }
-        }
-        logger.info("tunnel \"\(name)\": peer \(peer) is at \(endpoint) now")
-    }
-
-    @discardableResult
-    private func resolveNames(of name: String) async -> [PublicKey: Endpoint] {
-        var moves: [PublicKey: Endpoint] = [:]
-        for query in tunnels[name]?.tracker.due(.now) ?? [] {
-            guard let addresses = await resolve(query, name) else { continue }
-            moves.merge(tunnels[name]?.tracker.resolved(query, addresses) ?? [:]) { $1 }
-        }
-        for query in tunnels[name]?.probe?.tracker.due(.now) ?? [] {
-            guard let addresses = await resolve(query, name) else { continue }
-            _ = tunnels[name]?.probe?.tracker.resolved(query, addresses)
-        }
-        return moves
-    }
-
-    private func resolve(_ query: EndpointTracker.Query, _ name: String) async -> [Endpoint]? {
-        do {
-            return try await resolver.resolve(query.name, port: query.port)
-        } catch {
-            logger.warning("tunnel \"\(name)\": \(error); trying again")
-            return nil
-        }
     }
 }

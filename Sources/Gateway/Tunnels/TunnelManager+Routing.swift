@@ -1,5 +1,4 @@
 import Addresses
-import Netlink
 import Settings
 import WireGuard
 
@@ -11,21 +10,21 @@ extension TunnelManager {
     /// Tables of identities' interfaces: from here on, one for each. Those of tunnels end before it.
     static let firstIdentityTable: UInt32 = 53_000
 
-    func interfaceName(for identity: String, of tunnel: Tunnel) throws -> String {
+    /// For an identity's interface; nil: all are taken.
+    func interfaceName(of tunnel: Tunnel) -> String? {
         let interface = tunnel.settings.interface
         guard tunnel.kind == .kernel, tunnel.settings.mode != .shared else { return interface }
-        let taken = Set(tunnels.values.flatMap { $0.uplinks.values.map(\.interfaceName) } + settings.tunnels.map(\.interface))
-        let names = (1...tunnel.settings.mostIdentities).lazy.map { tunnel.settings.interface(ofIdentity: $0) }
-        guard let name = names.first(where: { !taken.contains($0) }) else {
-            throw GatewayError(
-                "tunnel \"\(tunnel.settings.name)\": \(tunnel.settings.mostIdentities) identities are up (most-identities); set backend = \"embedded\"")
-        }
-        return name
+        let taken = Set(
+            tunnels.values.flatMap { $0.uplinks.values.map(\.interfaceName) } + occupied.values.map(\.interfaceName)
+                + settings.tunnels.map(\.interface))
+        return (1...tunnel.settings.mostIdentities).lazy.map { tunnel.settings.interface(ofIdentity: $0) }.first { !taken.contains($0) }
     }
 
-    func table(for identity: String, of tunnel: Tunnel) -> UInt32 {
+    func table(of tunnel: Tunnel) -> UInt32 {
         guard tunnel.settings.mode != .shared else { return tunnel.settings.table }
-        let taken = Set(tunnels.values.flatMap { $0.uplinks.values.compactMap(\.table) } + settings.tunnels.map(\.table))
+        let taken = Set(
+            tunnels.values.flatMap { $0.uplinks.values.compactMap(\.table) } + occupied.values.compactMap(\.table)
+                + settings.tunnels.map(\.table))
             .union([settings.dataPath.returnTable])
         return (Self.firstIdentityTable...).first { !taken.contains($0) }!
     }
@@ -33,21 +32,17 @@ extension TunnelManager {
     /// What a killed run left and this one will not adopt.
     func removeLeftovers() {
         do {
-            let socket = try NetlinkSocket(.route)
             let adopted = Set(settings.tunnels.filter { kinds[$0.name] == .kernel && $0.mode == .shared }.map(\.interface))
-            for link in try socket.links() where mark.isOn(link) && link.kind == "wireguard" && !adopted.contains(link.name) {
-                try socket.delete(LinkRequest.delete(index: link.index, name: link.name))
-                logger.notice("removed interface \(link.name), which an earlier run left")
+            for name in try host.removeLeftovers(mark, adopted: adopted) {
+                logger.notice("removed interface \(name), which an earlier run left")
             }
             for tunnel in settings.tunnels where tunnel.mode != .shared && kinds[tunnel.name] == .kernel {
-                for number in 0..<UInt32(tunnel.mostIdentities) {
-                    try PolicyRouting.removeRoutes(socket, table: Self.firstIdentityTable + number)
-                }
+                try host.removeRoutes(ofTables: (0..<UInt32(tunnel.mostIdentities)).map { Self.firstIdentityTable + $0 })
             }
             // Rules that stand are adopted by `route`; without a kernel tunnel there will be none.
             if !usesKernel {
                 let tables = Set(settings.tunnels.map(\.table) + [settings.dataPath.returnTable])
-                try PolicyRouting.removeLeftovers(socket, tables: tables, basePriority: settings.dataPath.rulePriority)
+                try host.removeLeftoverRules(tables: tables, basePriority: settings.dataPath.rulePriority)
             }
         } catch {
             // Without CAP_NET_ADMIN there is nothing that we could have left.
@@ -61,19 +56,16 @@ extension TunnelManager {
         self.live = live
         routed = configuration
         guard usesKernel else { return }
-        let socket = try NetlinkSocket(.route)
         let tun = configuration.dataPath.interface
-        guard let link = try socket.link(named: tun) else { throw GatewayError("the TUN interface \(tun) is gone: restart the gateway") }
-        if link.alias != mark.alias || !link.isUp {
-            try socket.perform(LinkRequest.change(index: link.index, name: tun, LinkChange(up: true, alias: mark.alias)))
-        }
+        guard let link = try host.link(named: tun) else { throw GatewayError("the TUN interface \(tun) is gone: restart the gateway") }
+        try host.raise(link, mark: mark)
         let confined = configuration.tunnels.filter { kinds[$0.name] == .kernel }.map { routedTunnels($0, configuration) }
         let routing = try PolicyRouting(
             tunName: tun, tunIndex: link.index, tunnels: confined.flatMap(\.open), closed: confined.flatMap(\.closed),
             returnTable: configuration.dataPath.returnTable, basePriority: configuration.dataPath.rulePriority)
         // Set first: what a failure half way has made is removed at the end all the same.
         self.routing = routing
-        let change = try routing.apply(socket)
+        let change = try host.apply(routing)
         for warning in change.warnings where !warned.contains(warning) {
             logger.warning("policy routing: \(warning)")
             warned.insert(warning)
@@ -132,29 +124,6 @@ extension TunnelManager {
         }
     }
 
-    /// Makes interfaces anew that somebody deleted.
-    func recreateWhatIsGone() async {
-        for (tunnelName, tunnel) in tunnels where tunnel.kind == .kernel {
-            for (name, uplink) in tunnel.uplinks { await recreateIfGone(uplink, name, of: tunnelName) }
-        }
-    }
-
-    private func recreateIfGone(_ uplink: Uplink, _ name: String, of tunnel: String) async {
-        do {
-            guard try NetlinkSocket(.route).link(named: uplink.interfaceName) == nil else { return }
-        } catch {
-            return logger.error("tunnel \"\(tunnel)\" cannot be looked at: \(error)")
-        }
-        logger.warning("tunnel \"\(tunnel)\": interface \(uplink.interfaceName) was deleted; making it again")
-        do {
-            try await uplink.backend.remove()
-            tunnels[tunnel]?.uplinks[name]?.device = try await uplink.backend.create()
-            try await configure(name, of: tunnel)
-        } catch {
-            logger.error("tunnel \"\(tunnel)\" cannot be made again: \(error)")
-        }
-    }
-
     /// The second half of the end, once the TUN is gone too: nothing is left that the rules could guard.
     func removeRouting() -> [String] {
         defer {
@@ -162,7 +131,7 @@ extension TunnelManager {
             routed = nil
         }
         do {
-            try routing?.remove(NetlinkSocket(.route))
+            if let routing { try host.remove(routing) }
             return []
         } catch {
             return ["the policy rules cannot be removed: \(error)"]

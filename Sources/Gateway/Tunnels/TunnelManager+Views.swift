@@ -4,10 +4,10 @@ import WireGuard
 
 // What the data path and operators are told.
 extension TunnelManager {
-    /// Interfaces that somebody deleted come back.
-    func maintain() async {
-        await recreateWhatIsGone()
-        await removeUnused()
+    /// Interfaces that somebody deleted come back, uplinks that nobody uses go.
+    func maintain(_ name: String) async {
+        await recreateWhatIsGone(of: name)
+        await removeUnused(of: name)
     }
 
     func states() async -> [TunnelState] {
@@ -15,19 +15,14 @@ extension TunnelManager {
         return tunnels.values.compactMap(\.reported).sorted { $0.index < $1.index }
     }
 
-    /// Those that differ from what was reported last.
-    func changedStates() async -> [TunnelState] {
-        var changed: [TunnelState] = []
-        for name in tunnels.keys.sorted() {
-            let before = tunnels[name]?.reported
-            await readState(of: name)
-            if let now = tunnels[name]?.reported, now != before {
-                changed.append(now)
-                let text = now.up ? "up, MTU \(now.mtu)" : "DOWN: its users' packets are dropped (\(tunnels[name]?.problem ?? ""))"
-                logger.log(level: now.up ? .notice : .error, "tunnel \"\(name)\" is \(text)")
-            }
-        }
-        return changed
+    /// nil: it is what was reported last.
+    func changedState(of name: String) async -> TunnelState? {
+        let before = tunnels[name]?.reported
+        await readState(of: name)
+        guard let now = tunnels[name]?.reported, now != before else { return nil }
+        let text = now.up ? "up, MTU \(now.mtu)" : "DOWN: its users' packets are dropped (\(tunnels[name]?.problem ?? ""))"
+        logger.log(level: now.up ? .notice : .error, "tunnel \"\(name)\" is \(text)")
+        return now
     }
 
     /// A tunnel whose identities come and go is up; what each of them cannot carry is dropped there.
@@ -78,7 +73,7 @@ extension TunnelManager {
                     receivedBytes: peer.receivedBytes, sentBytes: peer.sentBytes)
             },
             hubs: zip(tunnel.routes, tunnel.selectors).flatMap { route, selector in Self.hubs(route, selector) },
-            failovers: tunnel.failovers, lostPackets: tunnel.lostPackets,
+            failovers: tunnel.failovers, lostPacketsAtMost: tunnel.lostPackets,
             identities: isShared ? nil : counts(tunnel), problem: tunnel.problem)
     }
 
@@ -113,7 +108,8 @@ extension TunnelManager {
     private func counts(_ tunnel: Tunnel) -> IdentityCounts {
         IdentityCounts(
             known: tunnel.identities.count, up: tunnel.uplinks.count,
-            neverCompleted: tunnel.identities.values.count { $0.handshakeAt == nil && tunnel.handshakes[$0.name] == nil })
+            neverCompleted: tunnel.identities.values.count { $0.handshakeAt == nil && tunnel.handshakes[$0.name] == nil },
+            refused: tunnel.uplinks.values.count(where: \.isRefused))
     }
 
     /// Of the engine: what its initiations wait for, what it dropped.

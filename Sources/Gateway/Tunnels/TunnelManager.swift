@@ -2,21 +2,19 @@ import Addresses
 import DataPath
 import Foundation
 import Logging
-import Netlink
 import Settings
 import WireGuard
 
 /// The WireGuard side: the uplinks of each tunnel, the hubs that they use, the peers' changing addresses, and the rules that let users'
 /// packets into their tunnel and nowhere else.
 ///
-/// Its files: this one holds the state and the life of tunnels and uplinks; `+Routing` the kernel's rules; `+Hubs` which hub is used;
-/// `+Views` what the data path and operators are told.
+/// Its files: this one holds the state and the life of tunnels; `+Uplinks` identities that come and go; `+Reload` another configuration;
+/// `+Routing` the kernel's rules; `+Hubs` which hub is used; `+Names` where they are; `+Views` what the data path and operators are told.
 actor TunnelManager: UplinkProvider {
     struct Tunnel {
         let index: UInt32
         let kind: BackendKind
-        /// Of the embedded backend.
-        let port: EmbeddedPort?
+        let devices: any UplinkDevices
         var settings: CausewayConfiguration.Tunnel
         var routes: [HubRoute]
         /// One for each route.
@@ -30,8 +28,9 @@ actor TunnelManager: UplinkProvider {
         /// Wall clock of the last handshake of each identity, in this run.
         var handshakes: [String: Date] = [:]
         var outage: HubOutage?
-        var lostPackets: UInt64 = 0
         var failovers: UInt64 = 0
+        /// At most; nil: the backend does not tell.
+        var lostPackets: UInt64?
         var problem: String?
         var reported: TunnelState?
     }
@@ -42,12 +41,19 @@ actor TunnelManager: UplinkProvider {
     let settings: CausewayConfiguration
     let mark: InstanceMark
     let logger: Logger
-    let resolver: any EndpointResolver
+    let resolver: BoundedResolver
+    let host: any HostRouting
+    let now: @Sendable () -> ContinuousClock.Instant
+    private let devices: (@Sendable (CausewayConfiguration.Tunnel) -> any UplinkDevices)?
     /// nil without embedded tunnels.
     private(set) var engine: WireGuardEngine?
     var tunnels: [String: Tunnel] = [:]
-    /// Uplinks that are being made: whoever asks for one meanwhile waits with the first.
-    private var beginning: [UplinkName: Task<Void, any Error>] = [:]
+    var isEnding = false
+    /// One thing at a time for each uplink: the last of those that make it, remove it, or make it anew.
+    var turns: [UplinkName: Task<Void, Never>] = [:]
+    /// Of uplinks that are being made, or removed.
+    var occupied: [UplinkName: Occupied] = [:]
+    var lookups: [Lookup: Task<Void, Never>] = [:]
     private var servers: [UAPIServer] = []
     /// What `wg show` finds under the interface of a tunnel with many identities.
     private var listed: [String: IdentitiesInterface] = [:]
@@ -61,13 +67,28 @@ actor TunnelManager: UplinkProvider {
     /// Whether each interface of ours was up when its last event came.
     var wasUp: [String: Bool] = [:]
 
-    private struct UplinkName: Hashable {
+    struct UplinkName: Hashable {
         var tunnel: String
         var identity: String
     }
 
+    /// An interface's name and table that nobody else may have now.
+    struct Occupied {
+        var interfaceName: String
+        var table: UInt32?
+        var isLeaving = false
+    }
+
+    struct Lookup: Hashable {
+        var tunnel: String
+        var query: EndpointTracker.Query
+    }
+
+    /// How long name servers may take. Nobody waits for them but the hub that is named.
+    static let lookupTime = Duration.seconds(15)
+
     init(
-        configuration: CausewayConfiguration, kinds: [String: BackendKind], logger: Logger, resolver: any EndpointResolver = SystemResolver()
+        configuration: CausewayConfiguration, kinds: [String: BackendKind], logger: Logger, _ surroundings: TunnelSurroundings = TunnelSurroundings()
     ) throws {
         guard let mark = InstanceMark(instance: configuration.instance) else {
             throw GatewayError("instance \"\(configuration.instance)\" is not a name")
@@ -76,7 +97,10 @@ actor TunnelManager: UplinkProvider {
         self.kinds = kinds
         self.mark = mark
         self.logger = logger
-        self.resolver = resolver
+        resolver = BoundedResolver(surroundings.resolver, limit: Self.lookupTime)
+        host = surroundings.routing
+        now = surroundings.now
+        devices = surroundings.devices
         indexes = Dictionary(uniqueKeysWithValues: configuration.tunnels.enumerated().map { ($1.name, UInt32($0)) })
     }
 
@@ -119,10 +143,10 @@ actor TunnelManager: UplinkProvider {
             let kind = kinds[tunnel.name]!
             let routes = try tunnel.routes()
             let timing = tunnel.hubTiming(kind)
-            let selectors = routes.map { HubSelector(endpoints: $0.hubs.map(\.endpoints.count), timing: timing, now: .now) }
+            let selectors = routes.map { HubSelector(endpoints: $0.hubs.map(\.endpoints.count), timing: timing, now: now()) }
             let own = try Self.identities(of: tunnel, identities[tunnel.name] ?? [:])
             tunnels[tunnel.name] = Tunnel(
-                index: indexes[tunnel.name]!, kind: kind, port: kind == .embedded ? engine.map { EmbeddedPort($0) } : nil, settings: tunnel,
+                index: indexes[tunnel.name]!, kind: kind, devices: try devices(of: tunnel, kind, engine), settings: tunnel,
                 routes: routes, selectors: selectors,
                 tracker: EndpointTracker(zip(routes, selectors).flatMap { $0.peers(at: $1.current) }), identities: own)
             if tunnel.mode == .shared {
@@ -135,7 +159,16 @@ actor TunnelManager: UplinkProvider {
         }
     }
 
-    private static func identities(
+    private func devices(
+        of tunnel: CausewayConfiguration.Tunnel, _ kind: BackendKind, _ engine: WireGuardEngine?
+    ) throws -> any UplinkDevices {
+        if let devices { return devices(tunnel) }
+        guard kind == .embedded else { return KernelDevices(mark: mark) }
+        guard let engine else { throw GatewayError("the data path has no WireGuard engine") }
+        return EmbeddedDevices(engine)
+    }
+
+    static func identities(
         of tunnel: CausewayConfiguration.Tunnel, _ others: [String: UplinkIdentity]
     ) throws -> [String: UplinkIdentity] {
         guard tunnel.mode == .shared else { return others }
@@ -172,7 +205,7 @@ actor TunnelManager: UplinkProvider {
         }
     }
 
-    private func listUplinks(of name: String) {
+    func listUplinks(of name: String) {
         listed[name]?.replace(tunnels[name]?.uplinks.values.compactMap(\.device.identity) ?? [])
     }
 
@@ -187,196 +220,28 @@ actor TunnelManager: UplinkProvider {
         }
     }
 
-    // MARK: Uplinks
-
-    /// The way out of a session. An identity that is not up yet comes up.
-    func acquire(_ request: UplinkRequest, for session: UInt64) async throws -> UplinkGrant {
-        guard let tunnel = tunnels[request.tunnel] else { throw GatewayError("tunnel \"\(request.tunnel)\" does not run") }
-        let name = tunnel.settings.identityName(of: request)
-        guard let identity = tunnel.identities[name] else {
-            throw GatewayError("tunnel \"\(request.tunnel)\" has no identity \"\(name)\" for user \"\(request.user)\": reload, so that one is made")
-        }
-        if tunnel.uplinks[name] == nil { try await begin(name, of: request.tunnel) }
-        guard let uplink = tunnels[request.tunnel]?.uplinks[name] else { throw GatewayError("tunnel \"\(request.tunnel)\" is ending") }
-        tunnels[request.tunnel]?.uplinks[name]?.holders[session] = []
-        tunnels[request.tunnel]?.uplinks[name]?.unusedSince = nil
-        return UplinkGrant(identity: uplink.device.identity, address: identity.address)
-    }
-
-    func confine(_ prefixes: [IPPrefix], of session: UInt64, to request: UplinkRequest) throws {
-        guard let tunnel = tunnels[request.tunnel] else { throw GatewayError("tunnel \"\(request.tunnel)\" is ending") }
-        let name = tunnel.settings.identityName(of: request)
-        guard tunnel.uplinks[name]?.holders[session] != nil else { return }
-        tunnels[request.tunnel]?.uplinks[name]?.holders[session] = prefixes
-        try restoreRoutingAfterChange(of: tunnel.kind)
-    }
-
-    func release(_ request: UplinkRequest, by session: UInt64) {
-        guard let tunnel = tunnels[request.tunnel] else { return }
-        let name = tunnel.settings.identityName(of: request)
-        guard var uplink = tunnel.uplinks[name], uplink.holders.removeValue(forKey: session) != nil else { return }
-        if uplink.holders.isEmpty { uplink.unusedSince = .now }
-        tunnels[request.tunnel]?.uplinks[name] = uplink
-        if tunnel.settings.mode != .shared, tunnel.kind == .kernel { restoreRouting(live: live) }
-    }
-
-    private func begin(_ name: String, of tunnel: String) async throws {
-        let key = UplinkName(tunnel: tunnel, identity: name)
-        if let task = beginning[key] { return try await task.value }
-        let task = Task { try await make(name, of: tunnel) }
-        beginning[key] = task
-        defer { beginning[key] = nil }
-        try await task.value
-    }
-
-    private func make(_ name: String, of tunnelName: String) async throws {
-        guard let tunnel = tunnels[tunnelName], let identity = tunnel.identities[name] else { return }
-        let interface = try interfaceName(for: name, of: tunnel)
-        let backend: any TunnelBackend
-        switch tunnel.kind {
-        case .kernel: backend = KernelBackend(interfaceName: interface, mark: mark)
-        case .embedded:
-            guard let engine, let port = tunnel.port else { throw GatewayError("the data path has no WireGuard engine") }
-            backend = EmbeddedBackend(
-                interfaceName: interface, engine: engine, port: port,
-                listenPort: tunnel.settings.listenPort == 0 ? nil : tunnel.settings.listenPort, fwmark: tunnel.settings.fwmark)
-        }
-        do {
-            let device = try await backend.create()
-            let uplink = Uplink(
-                identity: identity, interfaceName: interface, backend: backend, device: device,
-                table: tunnel.kind == .kernel ? table(for: name, of: tunnel) : nil,
-                // A reload may have come while it was made.
-                watches: Array(repeating: HandshakeWatch(), count: tunnels[tunnelName]?.routes.count ?? 0))
-            tunnels[tunnelName]?.uplinks[name] = uplink
-            listUplinks(of: tunnelName)
-            try await configure(name, of: tunnelName)
-            if name != "" {
-                logger.info("tunnel \"\(tunnelName)\": identity \"\(name)\" is up, public key \(identity.publicKey)")
-            }
-        } catch {
-            tunnels[tunnelName]?.uplinks[name] = nil
-            listUplinks(of: tunnelName)
-            try? await backend.remove()
-            throw error
-        }
-    }
-
-    /// Tells an uplink's device which peers it has now.
-    @discardableResult
-    func configure(_ name: String, of tunnelName: String) async throws -> TunnelChange {
-        guard let tunnel = tunnels[tunnelName], let uplink = tunnel.uplinks[name] else { return TunnelChange() }
-        let key = try (tunnel.identities[name] ?? uplink.identity).privateKey()
-        var configuration = tunnel.settings.device(uplink.interfaceName, key, tunnel.kind)
-        let probe = tunnel.probe?.uplink == name ? tunnel.probe : nil
-        configuration.peers = tunnel.routes.indices.flatMap { route in
-            tunnel.routes[route].peers(
-                at: tunnel.selectors[route].current, probing: probe?.route == route ? probe?.place : nil)
-        }
-        let endpoints = tunnel.tracker.endpoints.merging(probe?.tracker.endpoints ?? [:]) { $1 }
-        return try await uplink.backend.apply(configuration, endpoints: endpoints)
-    }
-
-    /// Lets go of uplinks that nobody has used for a while, so that the hub is not kept busy with them.
-    func removeUnused(now: ContinuousClock.Instant = .now) async {
-        for tunnelName in tunnels.keys.sorted() {
-            for name in (tunnels[tunnelName]?.uplinks ?? [:]).keys.sorted() {
-                // Looked at anew each time: while the one before was removed, a session may have taken this one.
-                guard let tunnel = tunnels[tunnelName], tunnel.settings.mode != .shared, let uplink = tunnel.uplinks[name],
-                    uplink.holders.isEmpty, let since = uplink.unusedSince, now - since >= tunnel.settings.linger
-                else { continue }
-                await remove(uplink, name, of: tunnelName)
-            }
-        }
-    }
-
-    private func remove(_ uplink: Uplink, _ name: String, of tunnelName: String) async {
-        tunnels[tunnelName]?.uplinks[name] = nil
-        if tunnels[tunnelName]?.probe?.uplink == name { tunnels[tunnelName]?.probe = nil }
-        listUplinks(of: tunnelName)
-        do {
-            try await uplink.backend.remove()
-            if let table = uplink.table { try PolicyRouting.removeRoutes(NetlinkSocket(.route), table: table) }
-            logger.info("tunnel \"\(tunnelName)\": identity \"\(name)\" is down: no session for a while")
-        } catch {
-            logger.error("tunnel \"\(tunnelName)\": identity \"\(name)\" cannot be removed: \(error)")
-        }
-        if uplink.table != nil { restoreRouting(live: live) }
-    }
-
-    // MARK: Reload
-
-    /// Takes a changed configuration: peers, keys, addresses and the prefixes that may enter each tunnel.
-    func apply(
-        _ configuration: CausewayConfiguration, identities: [String: [String: UplinkIdentity]], live: [String: [IPPrefix]]
-    ) async throws {
-        // Read and checked as a whole before the first change.
-        var changes: [(name: String, settings: CausewayConfiguration.Tunnel, routes: [HubRoute], identities: [String: UplinkIdentity])] = []
-        for settings in configuration.tunnels {
-            let routes = try settings.routes()
-            let own = try Self.identities(of: settings, identities[settings.name] ?? [:])
-            for identity in own.values.prefix(1) {
-                var whole = try settings.device(settings.interface, identity.privateKey(), kinds[settings.name] ?? .embedded)
-                whole.peers = routes.flatMap { $0.peers(at: nil) }
-                try whole.validate()
-            }
-            changes.append((settings.name, settings, routes, own))
-        }
-        for change in changes { try await apply(change.settings, change.routes, change.identities) }
-        try route(configuration, live: live)
-    }
-
-    private func apply(
-        _ settings: CausewayConfiguration.Tunnel, _ routes: [HubRoute], _ identities: [String: UplinkIdentity]
-    ) async throws {
-        guard var tunnel = tunnels[settings.name] else { return }
-        let timing = settings.hubTiming(tunnel.kind)
-        if !routes.elementsEqual(tunnel.routes, by: { $0.hasSameHubs(as: $1) }) || tunnel.selectors.contains(where: { $0.timing != timing }) {
-            // Other hubs: from the first one again.
-            tunnel.selectors = routes.map { HubSelector(endpoints: $0.hubs.map(\.endpoints.count), timing: timing, now: .now) }
-            tunnel.probe = nil
-            for name in tunnel.uplinks.keys {
-                tunnel.uplinks[name]?.watches = Array(repeating: HandshakeWatch(), count: routes.count)
-            }
-        }
-        tunnel.settings = settings
-        tunnel.routes = routes
-        tunnel.identities = identities
-        tunnel.tracker.update(zip(routes, tunnel.selectors).flatMap { $0.peers(at: $1.current) })
-        tunnels[settings.name] = tunnel
-        var total = TunnelChange()
-        for name in tunnel.uplinks.keys.sorted() {
-            let change = try await configure(name, of: settings.name)
-            total.peersAdded += change.peersAdded
-            total.peersChanged += change.peersChanged
-            total.peersRemoved += change.peersRemoved
-            total.interfaceChanged = total.interfaceChanged || change.interfaceChanged
-        }
-        if !total.isEmpty {
-            logger.info(
-                "tunnel \"\(settings.name)\": \(total.peersAdded) peers added, \(total.peersChanged) changed, \(total.peersRemoved) removed")
-        }
-    }
-
     // MARK: The end
 
     /// The first half of the end: no packet leaves any more, the rules still stand.
     func removeUplinks() async -> [String] {
+        isEnding = true
         for server in servers { server.stop() }
         servers = []
+        for lookup in lookups.values { lookup.cancel() }
+        for lookup in lookups.values { await lookup.value }
+        // Nobody makes an uplink any more; those that are half made or half removed come to their end.
+        for turn in turns.values { await turn.value }
         var leftovers: [String] = []
         for (name, tunnel) in tunnels {
             for uplink in tunnel.uplinks.values {
                 do {
                     try await uplink.backend.remove()
-                    if let table = uplink.table, tunnel.settings.mode != .shared {
-                        try PolicyRouting.removeRoutes(NetlinkSocket(.route), table: table)
-                    }
+                    if let table = uplink.table, tunnel.settings.mode != .shared { try host.removeRoutes(ofTables: [table]) }
                 } catch {
                     leftovers.append("tunnel \"\(name)\" cannot be removed: \(error)")
                 }
             }
-            await tunnel.port?.close()
+            await tunnel.devices.close()
         }
         tunnels = [:]
         engine = nil

@@ -37,7 +37,7 @@ struct UplinkIdentity: Sendable, Equatable {
 
 /// An identity that is up.
 struct Uplink: Sendable {
-    let identity: UplinkIdentity
+    var identity: UplinkIdentity
     let interfaceName: String
     let backend: any TunnelBackend
     var device: TunnelDevice
@@ -45,10 +45,18 @@ struct Uplink: Sendable {
     var table: UInt32?
     /// Whether the hub in use answers, for each of the tunnel's routes.
     var watches: [HandshakeWatch]
+    /// It has its peers.
+    var isReady = false
     /// Sessions that leave through it, with their inner prefixes once these are known.
     var holders: [UInt64: [IPPrefix]] = [:]
     /// Since nobody holds it any more.
     var unusedSince: ContinuousClock.Instant?
+    /// A reload has taken its identity away: it goes with its last session.
+    var isRetired = false
+    /// The hub answers others and not this one.
+    var isRefused = false
+    /// For each of the tunnel's routes, as `watches`.
+    var losses: [LossMeter]
 }
 
 /// The way out of sessions, as the session controller knows it.

@@ -61,11 +61,15 @@ public actor EmbeddedBackend: TunnelBackend {
     }
 
     public func glance(at peer: PublicKey) async throws -> PeerStatus? {
-        do {
-            return DeviceState.Peer(try engine.peer(peer.bytes, of: try device())).status(peer)
-        } catch let error as EngineError where error.cause == .notFound {
-            return nil
-        }
+        guard let activity = try engine.activity(of: try device()).first(where: { $0.publicKey == peer.bytes }) else { return nil }
+        var status = PeerStatus(
+            publicKey: peer, endpoint: activity.endpoint, latestHandshake: activity.lastHandshake.map { .nanoseconds(Int64(clamping: $0)) },
+            receivedBytes: activity.receivedBytes, sentBytes: activity.sentBytes, keepalive: activity.keepaliveSeconds,
+            unansweredInitiations: activity.initiationsSent)
+        status.lostPackets = activity.lost.total
+        status.lostUnansweredPackets = activity.lost.unanswered
+        status.unansweredPackets = activity.unansweredPackets
+        return status
     }
 
     /// All peers without their keys and allowed IPs: what can be read every second of thousands.

@@ -7,7 +7,12 @@ public struct HandshakeWatch: Sendable, Equatable {
     /// nil: the last handshake is good, or there is nothing to send.
     public private(set) var tryingSince: ContinuousClock.Instant?
     /// Once at least since the watch began.
-    public private(set) var hasCompleted = false
+    public var hasCompleted: Bool { completedAt != nil }
+    /// When the last handshake was seen to be completed.
+    public private(set) var completedAt: ContinuousClock.Instant?
+    /// When something was last seen to have come from the peer under keys that live. Without them it can only be a handshake of the
+    /// peer's own, which does not show that it hears us.
+    public private(set) var heardAt: ContinuousClock.Instant?
 
     private struct Baseline: Sendable, Equatable {
         var at: ContinuousClock.Instant
@@ -28,7 +33,10 @@ public struct HandshakeWatch: Sendable, Equatable {
     public mutating func observe(_ peer: PeerStatus, speaksFirst: Bool = false, now: ContinuousClock.Instant) -> Bool {
         let before = baseline
         let isNew = peer.latestHandshake != nil && peer.latestHandshake != before?.handshake
-        if isNew { hasCompleted = true }
+        if isNew { completedAt = now }
+        if let completedAt, now - completedAt < PeerStatus.handshakeLifetime, isNew || peer.receivedBytes > before?.received ?? .max {
+            heardAt = now
+        }
         let isTrying: Bool
         // Counters that went back are those of a peer made anew.
         if let before, !isNew, peer.receivedBytes == before.received, peer.sentBytes >= before.sent {

@@ -10,8 +10,10 @@
 ///                      the WireGuard paper is 5 s).
 ///     trialTime        the same for another endpoint of the hub in use. There the traffic of the uplink that asks waits: one attempt.
 ///
-/// One uplink cannot move the others for a reason of its own, such as a key that the hub does not know: an uplink's trying counts
-/// only if nobody has completed a handshake since it began, and one that never completed any counts only while no other has.
+/// One uplink cannot move the others for a reason of its own, such as a key that the hub does not know or does not know any more: an
+/// uplink's trying counts only if nobody has completed a handshake since it began and nobody has heard the hub for failover-after; one
+/// that never completed any counts only while no other has. Uplinks with nothing to send say nothing either way: one of them is asked
+/// for a new handshake when half of the time is over.
 public struct HubSelector: Sendable, Equatable {
     /// An endpoint of a hub, by number.
     public struct Place: Hashable, Sendable {
@@ -43,15 +45,25 @@ public struct HubSelector: Sendable, Equatable {
         public var hasCompleted: Bool
         /// nil: its last handshake is good, or it has nothing to send.
         public var tryingSince: ContinuousClock.Instant?
+        /// When something came from the hub, under keys that live.
+        public var heardAt: ContinuousClock.Instant?
+        /// Its session can be made anew at any time without a loss.
+        public var mayBeAsked: Bool
 
-        public init(hasCompleted: Bool, tryingSince: ContinuousClock.Instant?) {
+        public init(
+            hasCompleted: Bool, tryingSince: ContinuousClock.Instant?, heardAt: ContinuousClock.Instant? = nil, mayBeAsked: Bool = false
+        ) {
             self.hasCompleted = hasCompleted
             self.tryingSince = tryingSince
+            self.heardAt = heardAt
+            self.mayBeAsked = mayBeAsked
         }
     }
 
     public enum Decision: Sendable, Equatable {
         case stay
+        /// The uplink of this number, which has nothing to send, is to make a new handshake with the hub in use.
+        case ask(Int)
         /// No handshake completes: all uplinks go there.
         case failover(Place)
         /// One uplink asks whether a better place answers again; the others stay.
@@ -76,6 +88,7 @@ public struct HubSelector: Sendable, Equatable {
     /// Moves since a handshake was completed.
     private var movesInVain = 0
     private var comingBack = Return.none
+    private var lastAsked: ContinuousClock.Instant?
     public private(set) var failovers: UInt64 = 0
 
     /// - Parameter endpoints: how many each hub has, in order.
@@ -108,6 +121,10 @@ public struct HubSelector: Sendable, Equatable {
             movesInVain += 1
             return .failover(move(to: (index + 1) % places.count, now))
         }
+        if let witness = witness(uplinks, now) {
+            lastAsked = now
+            return .ask(witness)
+        }
         switch comingBack {
         case .none:
             guard index != 0, works, let after = timing.returnAfter else { return .stay }
@@ -129,17 +146,44 @@ public struct HubSelector: Sendable, Equatable {
         index = new
         movedAt = now
         lastCompletion = nil
+        lastAsked = nil
         comingBack = .none
         return places[new]
     }
 
+    // ---- What the uplinks say ----
+
+    /// The hub leaves this uplink without an answer and answers others: it may have forgotten that key.
+    public func isRefused(_ uplink: Uplink, among uplinks: [Uplink], now: ContinuousClock.Instant) -> Bool {
+        guard let since = uplink.tryingSince, now - max(since, movedAt) >= timing.failoverAfter else { return false }
+        return hasAnswered(after: since) || isHeard(uplinks, timing.failoverAfter, now)
+    }
+
+    private var patience: Duration { timing.failoverAfter * (1 << min(3, movesInVain / max(1, places.count))) }
+
     private func hasFailed(_ uplinks: [Uplink], _ now: ContinuousClock.Instant) -> Bool {
+        !isHeard(uplinks, patience, now) && triesInVain(uplinks, patience, now)
+    }
+
+    /// Whom to ask before the hub is given up.
+    private func witness(_ uplinks: [Uplink], _ now: ContinuousClock.Instant) -> Int? {
+        let half = patience / 2
+        if let lastAsked, now - lastAsked < patience { return nil }
+        guard !isProbing, !isHeard(uplinks, half, now), triesInVain(uplinks, half, now) else { return nil }
+        return uplinks.firstIndex { $0.hasCompleted && $0.tryingSince == nil && $0.mayBeAsked }
+    }
+
+    private func triesInVain(_ uplinks: [Uplink], _ time: Duration, _ now: ContinuousClock.Instant) -> Bool {
         let proven = uplinks.filter(\.hasCompleted)
-        let patience = timing.failoverAfter * (1 << min(3, movesInVain / places.count))
         return (proven.isEmpty ? uplinks : proven).contains { uplink in
-            guard let since = uplink.tryingSince else { return false }
-            if let lastCompletion, lastCompletion > since { return false }
-            return now - max(since, movedAt) >= patience
+            guard let since = uplink.tryingSince, !hasAnswered(after: since) else { return false }
+            return now - max(since, movedAt) >= time
         }
+    }
+
+    private func hasAnswered(after since: ContinuousClock.Instant) -> Bool { lastCompletion.map { $0 > since } ?? false }
+
+    private func isHeard(_ uplinks: [Uplink], _ time: Duration, _ now: ContinuousClock.Instant) -> Bool {
+        uplinks.contains { uplink in uplink.heardAt.map { now - $0 < time } ?? false }
     }
 }

@@ -145,7 +145,7 @@ public final class EngineInterface: WireGuardInterface {
     /// Opens the new port before the old one is given up: a port that cannot be had changes nothing.
     private func move(_ socket: inout Socket, to number: UInt16) throws {
         if let port = socket.open, number == socket.number, number != 0, engine.number(of: port) == number { return }
-        let opened = try Self.open(number, fwmark: socket.fwmark, engine)
+        let opened = try engine.openPort(number, firewallMark: socket.fwmark)
         do {
             try engine.setPort(opened, of: identity)
         } catch {
@@ -156,16 +156,6 @@ public final class EngineInterface: WireGuardInterface {
         socket.open = opened
         socket.number = engine.number(of: opened) ?? number
         if let old { try engine.closePort(old) }
-    }
-
-    private static func open(_ number: UInt16, fwmark: UInt32, _ engine: WireGuardEngine) throws(EngineError) -> WireGuardEngine.Port {
-        do {
-            return try engine.openPort(.init(port: number, firewallMark: fwmark))
-        } catch {
-            // A host without IPv6.
-            guard error.cause == .system(EAFNOSUPPORT) else { throw error }
-            return try engine.openPort(.init(port: number, ipv6: false, firewallMark: fwmark))
-        }
     }
 
     private static func scope(of address: PeerAddress?) throws -> UInt32 {

@@ -61,6 +61,21 @@ import Testing
         #expect(watch.tryingSince == at(1))
     }
 
+    /// What comes under keys that live shows that the hub is there; without them it can only be the hub's own handshakes.
+    @Test func whatArrivesIsHeardWhileTheKeysLive() {
+        var watch = HandshakeWatch()
+        watch.observe(peer(received: 50, initiations: 1), now: at(0))
+        #expect(watch.heardAt == nil)
+        watch.observe(peer(handshake: 1, received: 100, initiations: 0), now: at(1))
+        #expect(watch.heardAt == at(1))
+        watch.observe(peer(handshake: 1, received: 100, initiations: 1), now: at(5))
+        #expect(watch.heardAt == at(1))
+        watch.observe(peer(handshake: 1, received: 200, initiations: 1), now: at(180))
+        #expect(watch.heardAt == at(180))
+        watch.observe(peer(handshake: 1, received: 348, initiations: 1), now: at(181))
+        #expect(watch.heardAt == at(180))
+    }
+
     @Test func sentBytesDoNotCountWhereInitiationsDo() {
         var watch = HandshakeWatch()
         watch.observe(peer(handshake: 1, received: 100, sent: 0, initiations: 0), now: at(0))

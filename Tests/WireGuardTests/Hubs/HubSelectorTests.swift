@@ -81,6 +81,46 @@ import Testing
         #expect(selector.evaluate([stranger(since: 10)], now: at(500)) == .failover(second))
     }
 
+    /// A hub that had nothing to do with the trouble is heard by others.
+    @Test func whoHearsTheHubKeepsEverybodyThere() {
+        var selector = selector()
+        selector.completed(at: at(1))
+        func heard(_ seconds: Int) -> Uplink { Uplink(hasCompleted: true, tryingSince: nil, heardAt: at(seconds)) }
+        #expect(selector.evaluate([trying(since: 5), heard(20)], now: at(39)) == .stay)
+        #expect(selector.isRefused(trying(since: 5), among: [heard(20)], now: at(39)))
+        #expect(!selector.isRefused(trying(since: 20), among: [heard(20)], now: at(39)))
+        // Silence of the same length as the trying.
+        #expect(selector.evaluate([trying(since: 5), heard(20)], now: at(40)) == .failover(second))
+        // Its own packets count as well: the hub is there, and may be too busy for handshakes.
+        selector.completed(at: at(41))
+        var one = trying(since: 50)
+        one.heardAt = at(60)
+        #expect(selector.evaluate([one], now: at(79)) == .stay)
+        #expect(selector.evaluate([one], now: at(80)) == .failover(third))
+    }
+
+    @Test func whoIsSilentIsAskedOnce() {
+        var selector = selector()
+        selector.completed(at: at(1))
+        let witness = Uplink(hasCompleted: true, tryingSince: nil, heardAt: at(2), mayBeAsked: true)
+        #expect(selector.evaluate([trying(since: 10), idle, witness], now: at(19)) == .stay)
+        #expect(selector.evaluate([trying(since: 10), idle, witness], now: at(20)) == .ask(2))
+        #expect(selector.evaluate([trying(since: 10), idle, witness], now: at(21)) == .stay)
+        // It was answered: the trouble is the first one's own.
+        selector.completed(at: at(22))
+        #expect(selector.evaluate([trying(since: 10), idle, witness], now: at(60)) == .stay)
+        #expect(selector.isRefused(trying(since: 10), among: [idle, witness], now: at(60)))
+    }
+
+    @Test func aWitnessWithoutAnAnswerConfirmsIt() {
+        var selector = selector()
+        selector.completed(at: at(1))
+        let witness = Uplink(hasCompleted: true, tryingSince: nil, mayBeAsked: true)
+        #expect(selector.evaluate([trying(since: 10), witness], now: at(20)) == .ask(1))
+        #expect(selector.evaluate([trying(since: 10), trying(since: 21)], now: at(29)) == .stay)
+        #expect(selector.evaluate([trying(since: 10), trying(since: 21)], now: at(30)) == .failover(second))
+    }
+
     // ---- The way back ----
 
     /// Away since 20, works at 21.

@@ -1,0 +1,223 @@
+import Addresses
+import DataPath
+import Settings
+import WireGuard
+
+// Uplinks come up with the first session that needs them and go some time after the last one. What is done to one of them is done one
+// thing at a time; different ones do not wait for each other.
+extension TunnelManager {
+    // MARK: Sessions
+
+    /// The way out of a session. An identity that is not up yet comes up.
+    func acquire(_ request: UplinkRequest, for session: UInt64) async throws -> UplinkGrant {
+        while let tunnel = tunnels[request.tunnel], !isEnding {
+            let name = tunnel.settings.identityName(of: request)
+            guard let identity = tunnel.identities[name] else {
+                throw GatewayError("tunnel \"\(request.tunnel)\" has no identity \"\(name)\" for user \"\(request.user)\": reload, so that one is made")
+            }
+            guard let uplink = tunnel.uplinks[name], uplink.isReady else {
+                try await begin(name, of: request.tunnel)
+                continue
+            }
+            tunnels[request.tunnel]?.uplinks[name]?.holders[session] = []
+            tunnels[request.tunnel]?.uplinks[name]?.unusedSince = nil
+            return UplinkGrant(identity: uplink.device.identity, address: identity.address)
+        }
+        throw GatewayError("tunnel \"\(request.tunnel)\" \(isEnding ? "is ending" : "does not run")")
+    }
+
+    func confine(_ prefixes: [IPPrefix], of session: UInt64, to request: UplinkRequest) throws {
+        guard let tunnel = tunnels[request.tunnel] else { throw GatewayError("tunnel \"\(request.tunnel)\" is ending") }
+        let name = tunnel.settings.identityName(of: request)
+        guard tunnel.uplinks[name]?.holders[session] != nil else { return }
+        tunnels[request.tunnel]?.uplinks[name]?.holders[session] = prefixes
+        try restoreRoutingAfterChange(of: tunnel.kind)
+    }
+
+    func release(_ request: UplinkRequest, by session: UInt64) {
+        guard let tunnel = tunnels[request.tunnel] else { return }
+        let name = tunnel.settings.identityName(of: request)
+        guard var uplink = tunnel.uplinks[name], uplink.holders.removeValue(forKey: session) != nil else { return }
+        if uplink.holders.isEmpty { uplink.unusedSince = now() }
+        tunnels[request.tunnel]?.uplinks[name] = uplink
+        if tunnel.settings.mode != .shared, tunnel.kind == .kernel { restoreRouting(live: live) }
+    }
+
+    // MARK: Making
+
+    /// Does one thing to an uplink, after what is being done to it.
+    func inTurn(_ key: UplinkName, _ body: @escaping @Sendable (isolated TunnelManager) async throws -> Void) async throws {
+        let before = turns[key]
+        let task = Task {
+            await before?.value
+            try await body(self)
+        }
+        let turn = Task { _ = await task.result }
+        turns[key] = turn
+        await turn.value
+        if turns[key] == turn { turns[key] = nil }
+        try await task.value
+    }
+
+    /// Makes an uplink unless somebody else just has.
+    func begin(_ name: String, of tunnel: String) async throws {
+        try await inTurn(UplinkName(tunnel: tunnel, identity: name)) { manager in
+            guard manager.tunnels[tunnel]?.uplinks[name] == nil else { return }
+            try await manager.make(name, of: tunnel)
+        }
+    }
+
+    private func make(_ name: String, of tunnelName: String) async throws {
+        guard let identity = tunnels[tunnelName]?.identities[name] else { return }
+        let uplink = try await create(identity, of: tunnelName)
+        do {
+            guard !isEnding, tunnels[tunnelName] != nil else { throw GatewayError("tunnel \"\(tunnelName)\" is ending") }
+            try await configure(name, of: tunnelName)
+            tunnels[tunnelName]?.uplinks[name]?.isReady = true
+            if name != "" {
+                logger.info("tunnel \"\(tunnelName)\": identity \"\(name)\" is up, public key \(identity.publicKey)")
+            }
+        } catch {
+            tunnels[tunnelName]?.uplinks[name] = nil
+            listUplinks(of: tunnelName)
+            try? await uplink.backend.remove()
+            throw error
+        }
+    }
+
+    /// The device. One that nobody has used for longest makes room where there is none.
+    private func create(_ identity: UplinkIdentity, of tunnelName: String) async throws -> Uplink {
+        while true {
+            guard !isEnding, let tunnel = tunnels[tunnelName] else { throw GatewayError("tunnel \"\(tunnelName)\" is ending") }
+            guard let interface = interfaceName(of: tunnel) else {
+                if await makeRoom(for: tunnel) { continue }
+                throw GatewayError(
+                    "tunnel \"\(tunnelName)\": \(tunnel.settings.mostIdentities) identities are in use (most-identities); set backend = \"embedded\"")
+            }
+            let backend = tunnel.devices.backend(interface, tunnel.settings)
+            let table = tunnel.kind == .kernel ? table(of: tunnel) : nil
+            let key = UplinkName(tunnel: tunnelName, identity: identity.name)
+            occupied[key] = Occupied(interfaceName: interface, table: table)
+            defer { occupied[key] = nil }
+            let device: TunnelDevice
+            do {
+                device = try await backend.create()
+            } catch let error as EngineError where error.cause == .full {
+                guard await makeRoom(for: tunnel) else { throw error }
+                continue
+            } catch {
+                try? await backend.remove()
+                throw error
+            }
+            // A reload may have come while it was made.
+            guard let now = tunnels[tunnelName], let identity = now.identities[identity.name] else {
+                try? await backend.remove()
+                throw GatewayError("tunnel \"\(tunnelName)\" has no identity \"\(identity.name)\" any more")
+            }
+            let uplink = Uplink(
+                identity: identity, interfaceName: interface, backend: backend, device: device, table: table,
+                watches: Array(repeating: HandshakeWatch(), count: now.routes.count), losses: Array(repeating: LossMeter(), count: now.routes.count))
+            tunnels[tunnelName]?.uplinks[identity.name] = uplink
+            listUplinks(of: tunnelName)
+            return uplink
+        }
+    }
+
+    /// Removes the uplink that has been without sessions for longest. The engine's identities are for all of its tunnels, interfaces of
+    /// the kernel's are counted for each tunnel. False if there is none.
+    private func makeRoom(for tunnel: Tunnel) async -> Bool {
+        let candidates = tunnels.filter { name, other in
+            other.settings.mode != .shared && (tunnel.kind == .embedded ? other.kind == .embedded : name == tunnel.settings.name)
+        }
+        let idle = candidates.flatMap { name, other in
+            other.uplinks.compactMap { identity, uplink in
+                uplink.holders.isEmpty ? uplink.unusedSince.map { (UplinkName(tunnel: name, identity: identity), $0) } : nil
+            }
+        }
+        if let oldest = idle.min(by: { $0.1 < $1.1 }) {
+            await remove(oldest.0, unusedSince: oldest.1, because: "its place is needed")
+            return true
+        }
+        // One that is on its way out.
+        guard let last = occupied.first(where: { $1.isLeaving && candidates[$0.tunnel] != nil })?.key, let turn = turns[last] else { return false }
+        await turn.value
+        return true
+    }
+
+    /// Tells an uplink's device which peers it has now.
+    @discardableResult
+    func configure(_ name: String, of tunnelName: String) async throws -> TunnelChange {
+        guard let tunnel = tunnels[tunnelName], let uplink = tunnel.uplinks[name] else { return TunnelChange() }
+        var configuration = tunnel.settings.device(uplink.interfaceName, try uplink.identity.privateKey(), tunnel.kind)
+        let probe = tunnel.probe?.uplink == name && tunnel.probe?.hasBegun == true ? tunnel.probe : nil
+        configuration.peers = tunnel.routes.indices.flatMap { route in
+            tunnel.routes[route].peers(
+                at: tunnel.selectors[route].current, probing: probe?.route == route ? probe?.place : nil)
+        }
+        let endpoints = tunnel.tracker.endpoints.merging(probe?.tracker.endpoints ?? [:]) { $1 }
+        return try await uplink.backend.apply(configuration, endpoints: endpoints)
+    }
+
+    // MARK: Removing
+
+    /// Lets go of uplinks that nobody has used for a while, so that the hub is not kept busy with them, and of those that the
+    /// configuration does not have any more.
+    func removeUnused(of tunnelName: String) async {
+        guard let tunnel = tunnels[tunnelName], tunnel.settings.mode != .shared else { return }
+        for (name, uplink) in tunnel.uplinks.sorted(by: { $0.key < $1.key }) where uplink.holders.isEmpty {
+            guard uplink.isRetired || uplink.unusedSince.map({ now() - $0 >= tunnel.settings.linger }) ?? false else { continue }
+            let why = uplink.isRetired ? "the configuration does not have it any more" : "no session for a while"
+            await remove(UplinkName(tunnel: tunnelName, identity: name), unusedSince: uplink.unusedSince, because: why)
+        }
+    }
+
+    /// Unless a session has taken it meanwhile.
+    private func remove(_ key: UplinkName, unusedSince since: ContinuousClock.Instant?, because reason: String) async {
+        try? await inTurn(key) { manager in
+            guard let uplink = manager.tunnels[key.tunnel]?.uplinks[key.identity], uplink.holders.isEmpty, uplink.unusedSince == since else { return }
+            await manager.remove(uplink, key, because: reason)
+        }
+    }
+
+    private func remove(_ uplink: Uplink, _ key: UplinkName, because reason: String) async {
+        tunnels[key.tunnel]?.uplinks[key.identity] = nil
+        if tunnels[key.tunnel]?.probe?.uplink == key.identity { tunnels[key.tunnel]?.probe = nil }
+        listUplinks(of: key.tunnel)
+        occupied[key] = Occupied(interfaceName: uplink.interfaceName, table: uplink.table, isLeaving: true)
+        defer { occupied[key] = nil }
+        do {
+            try await uplink.backend.remove()
+            if let table = uplink.table { try host.removeRoutes(ofTables: [table]) }
+            logger.info("tunnel \"\(key.tunnel)\": identity \"\(key.identity)\" is down: \(reason)")
+        } catch {
+            logger.error("tunnel \"\(key.tunnel)\": identity \"\(key.identity)\" cannot be removed: \(error)")
+        }
+        if uplink.table != nil { restoreRouting(live: live) }
+    }
+
+    /// Makes interfaces anew that somebody deleted.
+    func recreateWhatIsGone(of tunnelName: String) async {
+        guard let tunnel = tunnels[tunnelName], tunnel.kind == .kernel else { return }
+        for name in tunnel.uplinks.keys.sorted() {
+            try? await inTurn(UplinkName(tunnel: tunnelName, identity: name)) { await $0.recreateIfGone(name, of: tunnelName) }
+        }
+    }
+
+    private func recreateIfGone(_ name: String, of tunnel: String) async {
+        guard !isEnding, let uplink = tunnels[tunnel]?.uplinks[name] else { return }
+        do {
+            guard try host.link(named: uplink.interfaceName) == nil else { return }
+        } catch {
+            return logger.error("tunnel \"\(tunnel)\" cannot be looked at: \(error)")
+        }
+        logger.warning("tunnel \"\(tunnel)\": interface \(uplink.interfaceName) was deleted; making it again")
+        do {
+            try await uplink.backend.remove()
+            let device = try await uplink.backend.create()
+            tunnels[tunnel]?.uplinks[name]?.device = device
+            try await configure(name, of: tunnel)
+        } catch {
+            logger.error("tunnel \"\(tunnel)\" cannot be made again: \(error)")
+        }
+    }
+}
