@@ -29,7 +29,7 @@ import Testing
 
     @Test(arguments: [
         ("[data-path]\nworkers = 3\n", "data-path.workers"), ("[control]\nsocket = \"/x\"\n", "control.socket"),
-        ("[data-path]\nreturn-table = 7\n", "data-path.return-table"), ("[data-path]\ngre = \"raw\"\n", "data-path.gre"),
+        ("[data-path]\nreturn-table = 7\n", "data-path.return-table"), ("[data-path]\ngre = \"packet\"\n", "data-path.gre"),
     ])
     func needsRestart(text: String, key: String) throws {
         let diff = try diff { $0.rest = text }
