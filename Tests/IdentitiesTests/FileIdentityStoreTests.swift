@@ -52,6 +52,25 @@ import WireGuard
         fchmod(descriptor, mode)
     }
 
+    /// A configuration that is not taken after all leaves no trace: no key, no address, nobody retired.
+    @Test func whatWasProvisionedIsTakenBack() async throws {
+        let store = FileIdentityStore(directory: state, now: { 1_700_000_000 })
+        _ = try await store.provision(plan(["ann", "bob", "cid"]))
+        _ = try await store.provision(plan(["ann", "bob"]))
+        let before = try await store.identities()
+        // dan is new, cid comes back, bob goes, and ann gets another address.
+        var plan = plan(["cid", "dan"])
+        plan.needs.append(.init(id("ann"), .fixed(IPAddress("10.15.0.7")!)))
+        let change = try await store.provision(plan)
+        #expect(change.created == [id("dan")] && change.revived == [id("cid")] && change.retired == [id("bob")] && change.readdressed == [id("ann")])
+        try await store.record(handshakes: [id("ann"): 1_700_000_100])
+        try await store.undo(change)
+        var expected = before
+        expected[0].handshakeAt = 1_700_000_100
+        #expect(try await store.identities() == expected)
+        #expect(try await FileIdentityStore(directory: state).identities() == expected)
+    }
+
     @Test func nothingYet() async throws {
         let store = FileIdentityStore(directory: state)
         #expect(try await store.identities().isEmpty)

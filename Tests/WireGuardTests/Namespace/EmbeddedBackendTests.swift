@@ -36,6 +36,36 @@ extension PrivateNamespace {
             }
         }
 
+        /// A port that was opened for a configuration that is not taken is closed again, and one that cannot be had changes nothing.
+        @Test(.timeLimit(.minutes(1))) func thePortOfAConfigurationThatIsNotTaken() async throws {
+            try await Self.withEngine { engine in
+                let port = EmbeddedPort(engine), other = EmbeddedPort(engine)
+                let backend = backend("cwport", engine, port, listenPort: 40021)
+                let device = try #require(try await backend.create().identity)
+                let key = PrivateKey()
+                func configuration(_ number: UInt16) -> TunnelConfiguration {
+                    TunnelConfiguration(interfaceName: "cwport", privateKey: key, listenPort: number)
+                }
+                _ = try await backend.apply(configuration(40021), endpoints: [:])
+                // Before its identity has moved, and after.
+                for moves in [false, true] {
+                    let place = try await port.prepare(40022, fwmark: 0)
+                    if moves { _ = try await backend.apply(configuration(40022), endpoints: [:]) }
+                    #expect(try engine.info(of: device).listenPort == (moves ? 40022 : 40021))
+                    try await port.goBack(to: place)
+                    _ = try await backend.apply(configuration(40021), endpoints: [:])
+                    #expect(try engine.info(of: device).listenPort == 40021)
+                    _ = try await other.port(40022, fwmark: 0)
+                    // Taken now.
+                    await #expect(throws: EngineError.self) { try await port.prepare(40022, fwmark: 0) }
+                    #expect(try await backend.status().listenPort == 40021)
+                    await other.close()
+                }
+                try await backend.remove()
+                await port.close()
+            }
+        }
+
         /// Two identities of one engine, each the other's peer: the persistent keepalive begins the handshake.
         @Test(.timeLimit(.minutes(1))) func aKeepaliveMakesASession() async throws {
             try await Self.withEngine { engine in
