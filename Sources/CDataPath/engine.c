@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { handoff_minimum = 128, handoff_maximum = 512, handoff_total = 1024 };
+enum { handoff_minimum = 128, handoff_maximum = 2048, handoff_total = 4096 };
 
 void cw_engine_config_defaults(cw_engine_config *config) {
     *config = (cw_engine_config){

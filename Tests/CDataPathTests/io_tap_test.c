@@ -252,7 +252,7 @@ static void test_calls_to_their_workers(void) {
         frame made = gre_frame(call, call, NULL, 50);
         put(&made, "far0");
     }
-    rig_sleep(20);
+    rig_sleep(200);
     for (uint16_t worker = 0; worker < WORKERS; worker++) {
         cw_tapped found = read_ring(&ends.taps[worker]);
         CHECK_EQUAL(found.count, 5);
@@ -271,7 +271,7 @@ static void test_a_full_ring_counts(void) {
     open_ends(&ends);
     frame made = plain();
     for (int i = 0; i < sent; i++) put(&made, "far0");
-    rig_sleep(50);
+    rig_sleep(200);
     uint32_t taken = 0, lost = 0;
     for (int empty = 0; empty < 3;) {
         cw_tapped found = read_ring(&ends.taps[0]);
@@ -282,12 +282,12 @@ static void test_a_full_ring_counts(void) {
     CHECK_EQUAL(taken, places);
     // The ring tells with the next packet.
     put(&made, "far0");
-    rig_sleep(20);
+    rig_sleep(200);
     cw_tapped found = read_ring(&ends.taps[0]);
     CHECK_EQUAL(found.count, 1);
     CHECK_EQUAL(lost + found.lost, sent - places);
     put(&made, "far0");
-    rig_sleep(20);
+    rig_sleep(200);
     found = cw_tap_discard(&ends.taps[0]);
     CHECK_EQUAL(found.lost, 1);
     CHECK_EQUAL(cw_tap_discard(&ends.taps[0]).lost, 0);
@@ -384,7 +384,7 @@ static void test_many_addresses(void) {
     CHECK(cw_tap_map(&tap, fds[1], 3));
     frame made = gre_frame(7, 1, NULL, 10);
     put(&made, "far0");
-    rig_sleep(20);
+    rig_sleep(200);
     CHECK_EQUAL(read_ring(&tap).count, 1);
     cw_tap_unmap(&tap);
     close(rule);
@@ -435,20 +435,20 @@ static void test_engine_with_rings(void) {
         uint64_t before = rig_counters(&gateway, 0).drops[CW_DROP_GRE_BLOCKED];
         rig_submit(&gateway, &sources);
         rig_settle(&gateway);
-        rig_sleep(20); // the other worker's
+        rig_sleep(200); // the other worker's
         put_data(&session, 51, &inner);
         CHECK(rig_await(&gateway, 0, DROPS(CW_DROP_GRE_BLOCKED), before + 1));
         sources.sources = (cw_sources){.allowed_count = 1, .allowed = others};
         rig_submit(&gateway, &sources);
         rig_settle(&gateway);
-        rig_sleep(20);
+        rig_sleep(200);
         put_data(&session, 52, &inner);
         CHECK(rig_await(&gateway, 0, DROPS(CW_DROP_GRE_BLOCKED), before + 2));
         rig_expect_nothing(&gateway);
         sources.sources = (cw_sources){0};
         rig_submit(&gateway, &sources);
         rig_settle(&gateway);
-        rig_sleep(20);
+        rig_sleep(200);
         put_data(&session, 51, &inner);
         rig_expect(&gateway, &inner);
     }
