@@ -38,6 +38,7 @@ let package = Package(
 
         // Wire codecs and state machines: values, no sockets.
         module("Addresses"),
+        module("Timers", [.product(name: "NIOCore", package: "swift-nio")]),
         module("PPTP", ["Addresses"]),
         module("PPP", ["Addresses"]),
         module("Authentication", ["Addresses", "CNettle"]),
@@ -55,13 +56,13 @@ let package = Package(
         module("Hub", ["Addresses", "Authentication"]),
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
         module("Gateway", [
-            "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "CLinux",
+            "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "Timers", "CLinux",
             logging,
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOHTTP1", package: "swift-nio"),
         ] + nio),
-        module("LegacyClient", ["Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "CLinux", logging] + nio),
+        module("LegacyClient", ["Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "Timers", "CLinux", logging] + nio),
         // The users' benchmark.
         .target(name: "CLoad", cSettings: strictC),
         module("Benchmark", ["CLoad"]),
@@ -77,6 +78,7 @@ let package = Package(
             swiftSettings: strictSwift),
 
         tests("AddressesTests", ["Addresses"]),
+        tests("TimersTests", ["Timers", .product(name: "NIOEmbedded", package: "swift-nio")]),
         tests("PPTPTests", ["PPTP", "Addresses"]),
         tests("PPPTests", ["PPP", "Addresses"]),
         tests("AuthenticationTests", ["Authentication", "Addresses"]),

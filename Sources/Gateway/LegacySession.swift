@@ -7,9 +7,10 @@ import PPP
 import PPTP
 import SessionMapper
 import Settings
+import Timers
 
-/// One PPTP call as the gateway sees it: the PPP link inside, the call IDs around, the user behind.
-struct LegacySession {
+/// One PPTP call as the gateway sees it: the PPP link inside, the call IDs around, the user behind. It belongs to the controller alone.
+final class LegacySession {
     /// Where the session stands; a session is in the table until the data path has confirmed its end.
     enum Phase: String, Codable, Sendable {
         case negotiating, authenticated, open, ending
@@ -33,8 +34,7 @@ struct LegacySession {
     /// What the link said has to be done and is not done yet, in order.
     var pending: [PPPAction] = []
     var isCarryingOut = false
-    var timer: Scheduled<Void>?
-    var timerDeadline: ContinuousClock.Instant?
+    var timer: ControlTimer?
     var phase = Phase.negotiating
     /// Set by the log-in; the name of the user's entry, not what the client typed.
     var user: String?
@@ -56,6 +56,27 @@ struct LegacySession {
     /// The PPTP side knows that the call is over: no more notice is due.
     var callIsOver = false
 
+    init(
+        id: UInt64, connection: ConnectionID, call: CallHandle, ticket: AdmissionLimits.CallTicket, callID: UInt16, peerCallID: UInt16,
+        listener: CausewayConfiguration.Listener, clientAddress: IPAddress, localAddress: IPAddress, client: PeerIdentity?,
+        now: ContinuousClock.Instant, ppp: PPPSession, flags: SessionFlags
+    ) {
+        self.id = id
+        self.connection = connection
+        self.call = call
+        self.ticket = ticket
+        self.callID = callID
+        self.peerCallID = peerCallID
+        self.listener = listener
+        self.clientAddress = clientAddress
+        self.localAddress = localAddress
+        self.client = client
+        startedAt = Date()
+        started = now
+        self.ppp = ppp
+        self.flags = flags
+    }
+
     /// For log lines: who and from where.
     var label: String { "\(user.map { "user \"\($0)\"" } ?? "unauthenticated client") at \(clientAddress) (session \(id), call \(callID))" }
 
@@ -66,17 +87,40 @@ struct LegacySession {
     }
 }
 
-/// One PPTP control connection (TCP).
-struct ControlConnection {
+/// One PPTP control connection (TCP). It belongs to the controller alone.
+final class ControlConnection {
     let channel: any Channel
     let listener: CausewayConfiguration.Listener
     let remote: IPAddress
     let local: IPAddress
     let ticket: AdmissionLimits.ConnectionTicket
     var state: ServerConnection
-    var timer: Scheduled<Void>?
-    var timerDeadline: ContinuousClock.Instant?
+    var timer: ControlTimer?
     var sessions: [CallHandle: UInt64] = [:]
+
+    init(
+        channel: any Channel, listener: CausewayConfiguration.Listener, remote: IPAddress, local: IPAddress,
+        ticket: AdmissionLimits.ConnectionTicket, state: ServerConnection
+    ) {
+        self.channel = channel
+        self.listener = listener
+        self.remote = remote
+        self.local = local
+        self.ticket = ticket
+        self.state = state
+    }
 }
 
 struct ConnectionID: Hashable, Sendable { let number: UInt64 }
+
+/// Whose deadline a timer is.
+enum TimerOwner: Sendable {
+    case session(UInt64)
+    case connection(ConnectionID)
+}
+
+/// A timer that runs.
+struct ControlTimer {
+    let deadline: ContinuousClock.Instant
+    let token: TimerWheel<TimerOwner>.Token
+}

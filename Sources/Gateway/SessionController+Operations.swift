@@ -47,7 +47,7 @@ extension SessionController {
 
     /// Ends all sessions of a user in order. Returns their ids.
     public func disconnect(user: String) -> [UInt64] {
-        let ids = sessions.values.filter { $0.user == user && $0.phase != .ending }.map(\.id).sorted()
+        let ids = (sessionsOfUser[user] ?? []).sorted()
         for id in ids { end(id, because: "disconnected by the administrator") }
         return ids
     }
@@ -103,6 +103,8 @@ extension SessionController {
         trimmedAt = endedSessions
         sessions.shrinkIfSparse()
         connections.shrinkIfSparse()
+        sessionsOfUser.shrinkIfSparse()
+        timers.trim()
         mapper.trim()
         limits.trim()
         clinux_give_back_memory()
@@ -123,7 +125,7 @@ extension SessionController {
         for id in connections.keys { perform(id) { $0.shutdown(now: .now) } }
         await wait(until: ContinuousClock.now + configuration.pptp.stopTimeout) { connections.isEmpty && sessions.isEmpty }
         for connection in connections.values {
-            connection.timer?.cancel()
+            if let timer = connection.timer { timers.cancel(timer.token) }
             connection.channel.close(mode: .all, promise: nil)
         }
         connections = [:]

@@ -10,36 +10,21 @@ import Settings
 extension SessionController {
     /// Feeds the link's state machine, carries out what it says, and arms its timer.
     func step(_ id: UInt64, _ body: (inout PPPSession) -> [PPPAction]) {
-        guard sessions[id] != nil, sessions[id]?.phase != .ending else { return }
-        let actions = body(&sessions[id]!.ppp)
-        sessions[id]!.pending.append(contentsOf: actions)
+        guard let session = sessions[id], session.phase != .ending else { return }
+        let actions = body(&session.ppp)
+        session.pending.append(contentsOf: actions)
         // Carrying out an action may call back in here (an address is found at once): its actions come after those that wait already.
-        guard !sessions[id]!.isCarryingOut else { return }
-        sessions[id]!.isCarryingOut = true
-        while let next = sessions[id]?.pending.first, sessions[id]?.phase != .ending {
-            sessions[id]!.pending.removeFirst()
-            carryOut(next, for: id)
+        guard !session.isCarryingOut else { return }
+        session.isCarryingOut = true
+        while session.phase != .ending, !session.pending.isEmpty {
+            carryOut(session.pending.removeFirst(), for: session)
         }
-        sessions[id]?.isCarryingOut = false
-        armTimer(of: id)
+        session.isCarryingOut = false
+        if session.phase != .ending { session.timer = timer(.session(id), at: session.ppp.deadline, insteadOf: session.timer) }
     }
 
-    private func armTimer(of id: UInt64) {
-        guard let session = sessions[id] else { return }
-        let deadline = session.phase == .ending ? nil : session.ppp.deadline
-        guard deadline != session.timerDeadline else { return }
-        session.timer?.cancel()
-        sessions[id]?.timerDeadline = deadline
-        sessions[id]?.timer = deadline.map { deadline in
-            schedule(at: deadline) { controller in
-                controller.sessions[id]?.timerDeadline = nil
-                controller.step(id) { $0.timer(now: .now) }
-            }
-        }
-    }
-
-    private func carryOut(_ action: PPPAction, for id: UInt64) {
-        guard let session = sessions[id] else { return }
+    private func carryOut(_ action: PPPAction, for session: LegacySession) {
+        let id = session.id
         switch action {
         case .send(let number, let payload):
             // The client may send the moment it reads our Ack to its address: everything has to stand before the Ack leaves.
@@ -48,20 +33,20 @@ extension SessionController {
         case .authenticate(let credentials): authenticate(credentials, session)
         case .challenged, .verify: break  // The client's role; a server link never says so.
         case .allocateAddress: allocateAddress(session)
-        case .linkOptions(let options): apply(options, to: id)
-        case .setKey(let direction, let parameters): setKey(direction, parameters, for: id)
+        case .linkOptions(let options): apply(options, to: session)
+        case .setKey(let direction, let parameters): setKey(direction, parameters, for: session)
         case .networkUp(let network): networkUp(network, session)
         case .networkDown:
-            unbind(id)
-            sessions[id]?.phase = .authenticated
+            unbind(session)
+            session.phase = .authenticated
             logger.info("\(session.label): network down, negotiating again")
         case .authenticationSucceeded:
             limits.callAuthenticated(session.ticket)
-            if session.phase == .negotiating { sessions[id]?.phase = .authenticated }
+            if session.phase == .negotiating { session.phase = .authenticated }
             logger.info("\(session.label): authenticated")
         case .authenticationFailed: failedLogins += 1
         case .note(let note):
-            if case .renegotiation(let number) = note, number == PPPProtocol.lcp || number == PPPProtocol.ipcp { unbind(id) }
+            if case .renegotiation(let number) = note, number == PPPProtocol.lcp || number == PPPProtocol.ipcp { unbind(session) }
             logger.debug("session \(id): \(note)")
         case .terminated(let reason): finish(id, because: Self.text(of: reason))
         }
@@ -125,8 +110,9 @@ extension SessionController {
                 }
             case .admitted: break
             }
-            sessions[id]?.user = user.name
-            sessions[id]?.attributes = user.attributes
+            session.user = user.name
+            session.attributes = user.attributes
+            sessionsOfUser[user.name, default: []].insert(id)
             let keys = MPPEStartKeys(send: user.sendStartKey, receive: user.receiveStartKey)
             step(id) {
                 $0.authenticated(
@@ -141,8 +127,7 @@ extension SessionController {
     }
 
     private func admission(of user: String, session id: UInt64) -> Admission {
-        let others = sessions.values.filter { $0.user == user && $0.id != id && $0.phase != .ending }.map(\.id)
-        guard !others.isEmpty, sessions[id]?.user == nil else { return .admitted }
+        guard let others = sessionsOfUser[user], !others.isEmpty, sessions[id]?.user == nil else { return .admitted }
         switch configuration.authentication.whenConnected {
         case .allow: return .admitted
         case .refuse: return .refused
@@ -154,13 +139,13 @@ extension SessionController {
 
     private func networkUp(_ network: NetworkParameters, _ session: LegacySession) {
         bind(session, peerMRU: network.peerMRU)
-        sessions[session.id]?.phase = .open
-        guard let assignment = session.assignment, let mtu = sessions[session.id]?.mtu else { return }
+        session.phase = .open
+        guard let assignment = session.assignment, let mtu = session.mtu else { return }
         if let rate = session.attributes.rate {
             submit(Command(session.id, .update(SessionUpdate(rateBitsPerSecond: UInt64(rate) * 1000))))
         }
         logger.info(
-            "\(session.label): open, \(assignment.address) through tunnel \"\(assignment.tunnel)\", \(sessions[session.id]?.encryption ?? ""), MTU \(mtu)"
+            "\(session.label): open, \(assignment.address) through tunnel \"\(assignment.tunnel)\", \(session.encryption), MTU \(mtu)"
         )
     }
 
@@ -173,15 +158,15 @@ extension SessionController {
         let binding = Binding(
             gatewayAddress: assignment.gateway, tunnel: way.index, mtu: mtu, prefixes: assignment.prefixes, identity: session.identity)
         guard binding != session.bound else { return }
-        sessions[session.id]?.mtu = mtu
-        sessions[session.id]?.bound = binding
+        session.mtu = mtu
+        session.bound = binding
         submit(Command(session.id, .bind(binding)))
     }
 
-    private func unbind(_ id: UInt64) {
-        guard sessions[id]?.bound != nil else { return }
-        sessions[id]?.bound = nil
-        submit(Command(id, .unbind))
+    private func unbind(_ session: LegacySession) {
+        guard session.bound != nil else { return }
+        session.bound = nil
+        submit(Command(session.id, .unbind))
     }
 
     /// The whole MPPE datagram must fit the peer's MRU (RFC 3078 section 3), and the outer packet the path: IP 20 + GRE 16 + PPP 4 +
@@ -192,27 +177,25 @@ extension SessionController {
         return UInt16(max(68, fits))
     }
 
-    private func apply(_ options: LinkOptions, to id: UInt64) {
-        guard var flags = sessions[id]?.flags else { return }
-        flags.remove([.sendACFC, .sendPFC])
-        if options.sendACFC { flags.insert(.sendACFC) }
-        if options.sendPFC { flags.insert(.sendPFC) }
-        sessions[id]?.flags = flags
-        sessions[id]?.peerMRU = options.peerMRU
-        submit(Command(id, .update(SessionUpdate(flags: flags))))
+    private func apply(_ options: LinkOptions, to session: LegacySession) {
+        session.flags.remove([.sendACFC, .sendPFC])
+        if options.sendACFC { session.flags.insert(.sendACFC) }
+        if options.sendPFC { session.flags.insert(.sendPFC) }
+        session.peerMRU = options.peerMRU
+        submit(Command(session.id, .update(SessionUpdate(flags: session.flags))))
     }
 
-    private func setKey(_ direction: KeyDirection, _ parameters: MPPEParameters?, for id: UInt64) {
+    private func setKey(_ direction: KeyDirection, _ parameters: MPPEParameters?, for session: LegacySession) {
         let encryption = parameters.map {
             Encryption(keyBits: UInt8($0.bits), stateless: $0.stateless, startKey: $0.startKey.bytes)
         }
         switch direction {
         case .receive:
-            sessions[id]?.receiveEncryption = parameters
-            submit(Command(id, .rekey(.receive, encryption)))
+            session.receiveEncryption = parameters
+            submit(Command(session.id, .rekey(.receive, encryption)))
         case .transmit:
-            sessions[id]?.transmitEncryption = parameters
-            submit(Command(id, .rekey(.transmit, encryption)))
+            session.transmitEncryption = parameters
+            submit(Command(session.id, .rekey(.transmit, encryption)))
         }
     }
 
@@ -227,10 +210,13 @@ extension SessionController {
     /// The link is over: tell the client's control connection, free everything, and wait for the data path's last word.
     func finish(_ id: UInt64, because text: String) {
         guard let session = sessions[id], session.phase != .ending else { return }
-        session.timer?.cancel()
-        sessions[id]?.phase = .ending
-        sessions[id]?.timer = nil
-        sessions[id]?.timerDeadline = nil
+        session.phase = .ending
+        session.pending = []
+        session.timer = timer(.session(id), at: nil, insteadOf: session.timer)
+        if let user = session.user {
+            sessionsOfUser[user]?.remove(id)
+            if sessionsOfUser[user]?.isEmpty == true { sessionsOfUser[user] = nil }
+        }
         mapper.release(id)
         letGo(of: session)
         limits.callClosed(session.ticket)

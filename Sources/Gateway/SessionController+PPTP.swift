@@ -25,9 +25,10 @@ extension SessionController {
             let id = ConnectionID(number: nextConnection)
             nextConnection += 1
             let state = ServerConnection(configuration: configuration.control, now: now)
-            connections[id] = ControlConnection(
+            let connection = ControlConnection(
                 channel: channel, listener: listener, remote: remote, local: local, ticket: ticket, state: state)
-            armTimer(of: id)
+            connections[id] = connection
+            armTimer(of: connection, id)
             logger.debug("control connection \(id.number) from \(remote)")
             return id
         }
@@ -57,9 +58,9 @@ extension SessionController {
 
     /// Feeds the connection's state machine, carries out what it says, and arms its timer.
     func perform(_ id: ConnectionID, _ step: (inout ServerConnection) -> [ServerConnection.Action]) {
-        guard let actions = connections[id].map({ _ in step(&connections[id]!.state) }) else { return }
-        carryOut(actions, on: id)
-        armTimer(of: id)
+        guard let connection = connections[id] else { return }
+        carryOut(step(&connection.state), on: id)
+        if connections[id] != nil { armTimer(of: connection, id) }
     }
 
     private func carryOut(_ actions: [ServerConnection.Action], on id: ConnectionID) {
@@ -89,22 +90,12 @@ extension SessionController {
 
     private func forget(_ id: ConnectionID) {
         guard let connection = connections.removeValue(forKey: id) else { return }
-        connection.timer?.cancel()
+        connection.timer = timer(.connection(id), at: nil, insteadOf: connection.timer)
         limits.connectionClosed(connection.ticket)
     }
 
-    private func armTimer(of id: ConnectionID) {
-        guard let connection = connections[id] else { return }
-        let deadline = connection.state.nextDeadline
-        guard deadline != connection.timerDeadline else { return }
-        connection.timer?.cancel()
-        connections[id]?.timerDeadline = deadline
-        connections[id]?.timer = deadline.map { deadline in
-            schedule(at: deadline) { controller in
-                controller.connections[id]?.timerDeadline = nil
-                controller.perform(id) { $0.timer(now: .now) }
-            }
-        }
+    private func armTimer(of connection: ControlConnection, _ id: ConnectionID) {
+        connection.timer = timer(.connection(id), at: connection.state.nextDeadline, insteadOf: connection.timer)
     }
 
     // MARK: Calls
@@ -132,11 +123,11 @@ extension SessionController {
             let session = LegacySession(
                 id: nextSession, connection: id, call: call, ticket: ticket, callID: callID, peerCallID: request.callID,
                 listener: listener(of: connection), clientAddress: connection.remote, localAddress: connection.local,
-                client: connection.state.peer, startedAt: Date(), started: now, ppp: PPPSession(configuration: configuration.link),
+                client: connection.state.peer, now: now, ppp: PPPSession(configuration: configuration.link),
                 flags: initialFlags)
             nextSession += 1
             sessions[session.id] = session
-            connections[id]?.sessions[call] = session.id
+            connection.sessions[call] = session.id
             // The data path knows the call before the client learns its ID: no packet of the client can come too early.
             submit(
                 Command(

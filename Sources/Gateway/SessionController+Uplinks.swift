@@ -11,7 +11,7 @@ extension SessionController {
         let request = UplinkRequest(
             tunnel: session.attributes.tunnel ?? session.listener.tunnel, user: user, group: session.attributes.group)
         guard let way = ways[request.tunnel], !way.isShared else {
-            sessions[session.id]?.identity = ways[request.tunnel]?.identity
+            session.identity = ways[request.tunnel]?.identity
             return assign(place(session.id, request, fixed: nil), to: session.id)
         }
         let id = session.id
@@ -23,8 +23,8 @@ extension SessionController {
             let grant = try await uplinks.acquire(request, for: id)
             // It may have ended meanwhile, and then there is nobody else who would let go.
             guard let session = sessions[id], session.phase != .ending else { return await uplinks.release(request, by: id) }
-            sessions[id]?.uplink = request
-            sessions[id]?.identity = grant.identity
+            session.uplink = request
+            session.identity = grant.identity
             let assignment = place(id, request, fixed: grant.address)
             if let assignment { try await uplinks.confine(assignment.prefixes, of: id, to: request) }
             assign(assignment, to: id)
@@ -49,7 +49,7 @@ extension SessionController {
             logger.error("\(session.label): no address: \(refusal)")
             return nil
         case .success(let assignment):
-            sessions[id]?.assignment = assignment
+            session.assignment = assignment
             return assignment
         }
     }

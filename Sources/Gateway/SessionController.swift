@@ -8,6 +8,7 @@ import PPP
 import PPTP
 import SessionMapper
 import Settings
+import Timers
 
 /// Everything between the wire and the tunnel that is not a packet: control connections, PPP links and log-ins, on one event
 /// loop. State machines (PPTP, PPP, mapper) are values that say what to do; this actor does it. Data packets never come here.
@@ -32,6 +33,12 @@ public actor SessionController {
 
     var connections: [ConnectionID: ControlConnection] = [:]
     var sessions: [UInt64: LegacySession] = [:]
+    /// Sessions that have logged in and not ended, by the user's name.
+    var sessionsOfUser: [String: Set<UInt64>] = [:]
+    /// Of sessions and control connections.
+    private(set) lazy var timers = LoopTimers<TimerOwner>(on: eventLoop) { [weak self] owner in
+        self?.assumeIsolated { $0.fired(owner) }
+    }
     var limits: AdmissionLimits
     var callIDs = CallIDAllocator()
     var mapper: SessionMapper
@@ -99,6 +106,7 @@ public actor SessionController {
     /// Ends the workers. Sessions must have been closed before (`shutdown`); what is left loses its keys here.
     public func stop() {
         flushTimer?.cancel()
+        timers.stop()
         pump?.stop()
         pump = nil
         engine?.stop()
@@ -126,11 +134,23 @@ public actor SessionController {
         }
     }
 
-    /// Calls `body` on this actor at `deadline`.
-    func schedule(at deadline: ContinuousClock.Instant, _ body: @escaping @Sendable (isolated SessionController) -> Void) -> Scheduled<Void> {
-        let delay = max(.zero, ContinuousClock.now.duration(to: deadline))
-        return eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in
-            self?.assumeIsolated { body($0) }
+    // MARK: Timers
+
+    /// The timer for this deadline; the one before it is spent.
+    func timer(_ owner: TimerOwner, at deadline: ContinuousClock.Instant?, insteadOf old: ControlTimer?) -> ControlTimer? {
+        guard deadline != old?.deadline else { return old }
+        if let old { timers.cancel(old.token) }
+        return deadline.map { ControlTimer(deadline: $0, token: timers.schedule(owner, at: $0)) }
+    }
+
+    private func fired(_ owner: TimerOwner) {
+        switch owner {
+        case .session(let id):
+            sessions[id]?.timer = nil
+            step(id) { $0.timer(now: .now) }
+        case .connection(let id):
+            connections[id]?.timer = nil
+            perform(id) { $0.timer(now: .now) }
         }
     }
 }

@@ -48,7 +48,7 @@ public struct SessionMapper: Sendable {
     /// Finds an address for a log-in and occupies it and the user's prefixes until `release`.
     public mutating func admit(_ login: Login, session: UInt64) -> Result<Assignment, Refusal> {
         precondition(assignments[session] == nil, "session \(session) was admitted before")
-        guard var pool = pools[login.pool] else { return .failure(.unknownPool(login.pool)) }
+        guard let gateway = pools[login.pool]?.gateway else { return .failure(.unknownPool(login.pool)) }
         guard tunnels.contains(login.tunnel) else { return .failure(.unknownTunnel(login.tunnel)) }
         for prefix in login.prefixes {
             if let holder = occupied.overlap(with: prefix) { return .failure(.taken(prefix, by: holder)) }
@@ -60,7 +60,8 @@ public struct SessionMapper: Sendable {
         } else {
             let occupied = occupied, reserved = reserved
             guard
-                let found = pool.take(
+                // In place: a copy of the pool would be as long as its list of addresses.
+                let found = pools[login.pool]?.take(
                     for: login.user,
                     where: { candidate in
                         occupied.overlap(with: IPPrefix(candidate)) == nil
@@ -68,12 +69,11 @@ public struct SessionMapper: Sendable {
                             && !login.prefixes.contains { $0.contains(candidate) }
                             && (reserved[IPPrefix(candidate)] ?? login.user) == login.user
                     })
-            else { return .failure(.poolExhausted(pool.name)) }
+            else { return .failure(.poolExhausted(login.pool)) }
             address = found
-            pools[login.pool] = pool
         }
         let assignment = Assignment(
-            user: login.user, address: address, gateway: pool.gateway, prefixes: [IPPrefix(address)] + login.prefixes,
+            user: login.user, address: address, gateway: gateway, prefixes: [IPPrefix(address)] + login.prefixes,
             tunnel: login.tunnel, pool: login.staticAddress == nil ? login.pool : nil)
         for prefix in assignment.prefixes { occupied.insert(prefix, holder: login.user) }
         assignments[session] = assignment
