@@ -28,9 +28,10 @@ enum GatewayStage {
 func theGatewayInANamespace() throws {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    // With a /proc of its own: libdispatch looks its threads up there and traps where it finds none.
     let setUp = "set -e; ip link set lo up; export CAUSEWAY_GATEWAY_NETNS=1; exec \"$@\""
     process.arguments =
-        ["timeout", "--kill-after=5", "200", "unshare", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", setUp, "sh"]
+        ["timeout", "--kill-after=5", "200", "unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", setUp, "sh"]
         + (try GatewayStage.again(filter: "GatewayNamespace"))
     process.standardInput = FileHandle.nullDevice
     let pipe = Pipe()

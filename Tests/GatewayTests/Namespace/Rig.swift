@@ -176,6 +176,7 @@ final class Tap: Sendable {
     /// What has passed since the last call.
     func records() -> [Record] {
         var records: [Record] = []
+        var segments: Set<UInt64> = []
         var buffer = [UInt8](repeating: 0, count: 65536)
         while true {
             var from = sockaddr_storage()
@@ -185,11 +186,12 @@ final class Tap: Sendable {
             }
             guard count > 0 else { return records }
             // The loopback interface shows each packet on its way out as well: sll_pkttype of packet(7) is PACKET_OUTGOING then.
-            if withUnsafeBytes(of: from, { $0[10] }) != 4 { records += Self.parse(buffer[..<count]) }
+            if withUnsafeBytes(of: from, { $0[10] }) != 4 { records += Self.parse(buffer[..<count], &segments) }
         }
     }
 
-    private static func parse(_ packet: ArraySlice<UInt8>) -> [Record] {
+    /// - Parameter segments: TCP segments seen, for a busy machine's kernel sends some of them twice.
+    private static func parse(_ packet: ArraySlice<UInt8>, _ segments: inout Set<UInt64>) -> [Record] {
         let bytes = Array(packet)
         guard bytes.count >= 20 else { return [] }
         let fromGateway = Array(bytes[12..<16]) == [127, 0, 0, 2]
@@ -205,6 +207,8 @@ final class Tap: Sendable {
         case 6:
             let port = fromGateway ? u16(body, 2) : u16(body, 0)
             var payload = Array(body.dropFirst(Int(body[12] >> 4) * 4))
+            let segment = (0..<4).reduce(UInt64(fromGateway ? 1 : 0) << 16 | UInt64(port)) { $0 << 8 | UInt64(body[4 + $1]) }
+            guard payload.isEmpty || segments.insert(segment).inserted else { return [] }
             var records: [Record] = []
             while payload.count >= 12, let type = ControlType(rawValue: u16(payload, 8)) {
                 let callID = type == .callDisconnectNotify ? u16(payload, 12) : nil
