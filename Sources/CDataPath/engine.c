@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { handoff_minimum = 128, handoff_maximum = 2048, handoff_total = 4096 };
+enum { handoff_minimum = 512, handoff_maximum = 1024, handoff_total = 2048 };
 
 void cw_engine_config_defaults(cw_engine_config *config) {
     *config = (cw_engine_config){
@@ -31,7 +31,7 @@ void cw_engine_config_defaults(cw_engine_config *config) {
     config->tap_rule_fd = -1;
 }
 
-// Rings between workers hold a few batches; with many workers each pair talks less, so its ring is shorter.
+// Rings between workers hold what one step of the WireGuard engine reads, and as much again where there are few workers.
 static uint32_t handoff_capacity(uint32_t workers) {
     uint32_t capacity = handoff_maximum;
     while (capacity > handoff_minimum && capacity * workers > handoff_total) capacity /= 2;

@@ -61,4 +61,6 @@ void *cw_ring_peek(cw_ring *ring) {
 
 void cw_ring_release(cw_ring *ring) { atomic_store(&ring->head, ++ring->taken); }
 
-bool cw_ring_waiting(cw_ring *ring) { return atomic_load(&ring->tail) != ring->taken; }
+uint32_t cw_ring_count(cw_ring *ring) { return atomic_load(&ring->tail) - ring->taken; }
+
+bool cw_ring_waiting(cw_ring *ring) { return cw_ring_count(ring) != 0; }

@@ -40,5 +40,6 @@ void cw_ring_release(cw_ring *ring); // frees the slot that peek returned
 // Whether something is published. Ordered after earlier sequentially consistent stores, so a consumer that announced that it
 // will sleep, and then sees an empty ring, is woken by the producer's next publish.
 bool cw_ring_waiting(cw_ring *ring);
+uint32_t cw_ring_count(cw_ring *ring); // slots that are published
 
 #endif

@@ -7,6 +7,7 @@
 //   worker_event.c    events to the ring; counters that others may read
 //   worker_receive.c  GRE -> link; link or native user -> checks -> TUN or WireGuard
 //   worker_send.c     TUN, WireGuard and other workers -> checks -> link -> GRE, or -> native user
+//   worker_handover.c from worker to worker
 //   worker_tun.c      the queue of the TUN: super-packets into packets of sessions and back
 //   worker_session.c  memory of the sessions
 //   worker_idle.c     what there is to do when there is nothing to do
@@ -204,6 +205,7 @@ typedef struct cw_worker {
     bool polling;              // there has been more so soon, lately
     _Atomic uint32_t sleeping;             // producers of its rings write wake_fd only then
     _Atomic uint32_t event_blocked;        // it waits for room in `events`; the consumer wakes it
+    _Atomic uint32_t held_back;            // it reads nothing for other workers until one of them has made room
 
     cw_ring commands, events;
     bool events_pushed;
@@ -243,6 +245,7 @@ typedef struct cw_worker {
     cw_counters live; // of packets without a session
     _Atomic uint64_t shown[sizeof(cw_counters) / sizeof(uint64_t)];
     uint64_t handed_to; // bit for each worker whose ring got packets in this step
+    uint32_t handoff_first; // whose ring is looked at first
 
     // Work space of the steps.
     cw_outbox outbox;
@@ -340,10 +343,18 @@ void cw_worker_receive_native(cw_worker *worker, cw_session *session, cw_buffer 
 // An inner packet of ours, about one that came from another user or from the uplink (0: the TUN), back to where that came from.
 void cw_worker_route_inner(cw_worker *worker, uint32_t uplink, cw_buffer *buffer, uint64_t now);
 
-// worker_send.c
-bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now); // one batch from each ring; true: there may be more
+// worker_handover.c
 // To the session wherever it lives; takes the buffer.
 void cw_worker_hand_over(cw_worker *worker, cw_route route, const cw_origin *origin, cw_buffer *buffer, uint64_t now);
+void cw_worker_publish_handoffs(cw_worker *worker); // part of cw_worker_flush
+// How many of `most` reads of a socket or a TUN bring no more than the other workers have room for. 0: held_back until they have.
+uint32_t cw_worker_may_read(cw_worker *worker, uint32_t most);
+void cw_worker_take_handoffs(cw_worker *worker, uint64_t now); // as many as the turns have room for
+bool cw_worker_has_handoffs(cw_worker *worker);
+
+// worker_send.c
+// At the session's own worker: whether the packet may be what its origin makes of it. Takes the buffer.
+void cw_worker_arrive(cw_worker *worker, cw_session *session, const cw_origin *origin, cw_buffer *buffer, uint64_t now);
 void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer); // an inner packet towards the client
 void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now);  // what the link itself wants to send
 void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint16_t inner); // a GRE packet

@@ -5,6 +5,7 @@
 // A batch is what is there when it looks: nothing ever waits for a batch to fill.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -38,14 +39,21 @@ static void settle(cw_worker *worker) {
 // ---- Waiting ----------------------------------------------------------------------------------------------------------
 
 static bool has_ring_work(cw_worker *worker) {
-    uint32_t workers = worker->config->worker_count;
-    if (!worker->commands_blocked && cw_ring_waiting(&worker->commands)) return true;
-    for (uint32_t from = 0; from < workers; from++)
-        if (from != worker->index && cw_ring_waiting(&worker->engine->handoffs[from * workers + worker->index])) return true;
-    return false;
+    return (!worker->commands_blocked && cw_ring_waiting(&worker->commands)) || cw_worker_has_handoffs(worker);
+}
+
+// Held back, it looks at everything but what it may not read, which would be ready all the time.
+static int look_aside(const cw_worker *worker, const struct timespec *until, struct epoll_event *ready) {
+    struct pollfd waiting[] = {{worker->wake_fd, POLLIN, 0}, {worker->gre_fd, POLLIN, 0}, {worker->tap.fd, POLLIN, 0}};
+    int count = 0;
+    if (ppoll(waiting, sizeof waiting / sizeof *waiting, until, NULL) <= 0) return 0;
+    for (size_t i = 0; i < sizeof waiting / sizeof *waiting; i++)
+        if (waiting[i].revents != 0) ready[count++] = (struct epoll_event){.events = EPOLLIN, .data.u64 = (uint32_t)waiting[i].fd};
+    return count;
 }
 
 static int look(cw_worker *worker, const struct timespec *until, struct epoll_event *ready, int capacity) {
+    if (atomic_load_explicit(&worker->held_back, memory_order_relaxed) != 0) return look_aside(worker, until, ready);
     int count = epoll_pwait2(worker->epoll_fd, ready, capacity, until, NULL);
     return count < 0 ? 0 : count;
 }
@@ -139,7 +147,8 @@ void *cw_worker_main(void *argument) {
             if ((ready[i].data.u64 & CW_WG_EPOLL) != 0 && !cw_turns_full(&worker->down)) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
         cw_worker_refill(worker, 0);
         cw_worker_enter(worker);
-        if (cw_worker_take_handoffs(worker, now)) more = true;
+        cw_worker_take_handoffs(worker, now);
+        cw_worker_flush(worker, now);
         cw_worker_leave(worker);
         cw_worker_enter(worker);
         if (tun_ready && worker->tun.fd >= 0 && !cw_turns_full(&worker->down)) cw_worker_read_tun(worker, now);

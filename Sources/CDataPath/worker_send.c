@@ -280,16 +280,6 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
     if (!session->sealing) cw_worker_arm(worker, session, now);
 }
 
-static void publish_handoffs(cw_worker *worker) {
-    uint32_t workers = worker->config->worker_count;
-    for (uint64_t left = worker->handed_to; left != 0; left &= left - 1) {
-        uint32_t to = (uint32_t)__builtin_ctzll(left);
-        cw_ring_publish(&worker->engine->handoffs[worker->index * workers + to]);
-        cw_worker_wake(&worker->engine->workers[to]);
-    }
-    worker->handed_to = 0;
-}
-
 // What one step cannot leave waiting has its turn as well.
 static void queue_next(cw_worker *worker) {
     uint32_t left = 2 * worker->config->batch_size, waiting = worker->down.packets;
@@ -313,20 +303,14 @@ void cw_worker_flush(cw_worker *worker, uint64_t now) {
         if (worker->sending == NULL) seal(worker, now); // which may have nothing to do
     }
     if (worker->outbox.count > 0) send_outbox(worker, now);
-    if (worker->handed_to != 0) publish_handoffs(worker);
+    if (worker->handed_to != 0) cw_worker_publish_handoffs(worker);
     cw_worker_flush_tun(worker, now);
     if (worker->wireguard != NULL) cw_wg_flush(worker->wireguard, worker->index, &worker->pool, now);
 }
 
 // ---- Where they come from ---------------------------------------------------------------------------------------------
 
-static cw_session *find_route(cw_worker *worker, cw_route route) {
-    cw_session *session = cw_session_at(worker, cw_route_slot(route));
-    return session->handle != 0 && session->generation == cw_route_generation(route) ? session : NULL;
-}
-
-// At the session's own worker: whether the packet may be what its origin makes of it.
-static void arrive(cw_worker *worker, cw_session *session, const cw_origin *origin, cw_buffer *buffer, uint64_t now) {
+void cw_worker_arrive(cw_worker *worker, cw_session *session, const cw_origin *origin, cw_buffer *buffer, uint64_t now) {
     *hop_mark(buffer) = 0;
     switch (origin->way) {
     case CW_FROM_INSIDE: break;
@@ -345,55 +329,4 @@ static void arrive(cw_worker *worker, cw_session *session, const cw_origin *orig
         return;
     }
     if (!cw_turns_add(&worker->down, &session->down, buffer, now)) cw_worker_drop(worker, session, buffer, CW_DROP_FAIR_SHARE);
-}
-
-void cw_worker_hand_over(cw_worker *worker, cw_route route, const cw_origin *origin, cw_buffer *buffer, uint64_t now) {
-    uint32_t to = cw_route_worker(route);
-    if (to == worker->index) {
-        cw_session *session = find_route(worker, route);
-        if (session == NULL) cw_worker_drop(worker, NULL, buffer, CW_DROP_IP_NO_SESSION);
-        else arrive(worker, session, origin, buffer, now);
-        return;
-    }
-    // A copy, so that each buffer stays with the worker whose pool it came from.
-    cw_handoff *handoff = cw_ring_reserve(&worker->engine->handoffs[worker->index * worker->config->worker_count + to]);
-    if (handoff == NULL) {
-        cw_worker_drop(worker, NULL, buffer, CW_DROP_OVERFLOW);
-        return;
-    }
-    handoff->route = route;
-    handoff->origin = *origin;
-    handoff->length = buffer->length;
-    memcpy(handoff->data, cw_buffer_data(buffer), buffer->length);
-    worker->handed_to |= UINT64_C(1) << to;
-    cw_pool_give(&worker->pool, buffer);
-}
-
-bool cw_worker_take_handoffs(cw_worker *worker, uint64_t now) {
-    uint32_t workers = worker->config->worker_count;
-    bool more = false;
-    for (uint32_t from = 0; from < workers; from++) {
-        cw_ring *ring = &worker->engine->handoffs[from * workers + worker->index];
-        if (from == worker->index) continue;
-        uint32_t taken = 0;
-        for (cw_handoff *handoff; taken < worker->config->batch_size && (handoff = cw_ring_peek(ring)) != NULL; taken++) {
-            cw_session *session = find_route(worker, handoff->route);
-            cw_buffer *buffer = session == NULL ? NULL : cw_pool_take(&worker->pool);
-            if (session == NULL) {
-                worker->live.drops[CW_DROP_IP_NO_SESSION]++;
-            } else if (buffer == NULL) {
-                cw_worker_touch(worker, session);
-                session->live.drops[CW_DROP_OVERFLOW]++;
-            } else {
-                buffer->offset = CW_HEADROOM;
-                buffer->length = (uint16_t)handoff->length;
-                memcpy(cw_buffer_data(buffer), handoff->data, handoff->length);
-                arrive(worker, session, &handoff->origin, buffer, now);
-            }
-            cw_ring_release(ring);
-        }
-        if (taken > 0) cw_worker_flush(worker, now);
-        more = more || taken == worker->config->batch_size;
-    }
-    return more;
 }

@@ -119,7 +119,7 @@ static uint32_t route_super(cw_worker *worker, cw_split *split, uint64_t now) {
 void cw_worker_read_tun(cw_worker *worker, uint64_t now) {
     uint32_t limit = worker->config->batch_size;
     // So many packets, give or take a super-packet's; and no more reads than that if nothing comes of them.
-    for (uint32_t reads = 0, packets = 0; reads < limit && packets < limit && worker->tun.fd >= 0; reads++) {
+    for (uint32_t reads = 0, packets = 0; reads < limit && packets < limit && worker->tun.fd >= 0 && cw_worker_may_read(worker, 1) > 0; reads++) {
         cw_split split;
         cw_buffer *buffer = cw_pool_take(&worker->pool);
         cw_tun_result result = cw_tun_read(&worker->tun, buffer, CW_BUFFER_DATA, &split);

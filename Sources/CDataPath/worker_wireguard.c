@@ -6,6 +6,7 @@
 
 #include "worker.h"
 #include "wireguard/state.h"
+#include "wireguard/udp.h"
 
 cw_wg_peer *cw_worker_find_peer(cw_worker *worker, uint32_t identity, uint8_t family, const uint8_t *destination, cw_drop *cause) {
     // Bindings to identities are refused without an engine.
@@ -70,8 +71,10 @@ static void take(void *context, const cw_wg_incoming *packets, size_t count) {
 
 void cw_worker_read_wireguard(cw_worker *worker, uint64_t epoll_data, uint64_t now) {
     step context = {worker, now};
+    uint32_t reads = cw_worker_may_read(worker, CW_WG_RECEIVE);
+    if (reads == 0) return;
     cw_worker_refill(worker, CW_MAX_BATCH); // one datagram may bring many packets
     cw_worker_enter(worker);
-    cw_wg_receive(worker->wireguard, worker->index, epoll_data, &worker->pool, now, take, &context);
+    (void)cw_wg_receive_some(worker->wireguard, worker->index, epoll_data, reads, &worker->pool, now, take, &context);
     cw_worker_leave(worker);
 }

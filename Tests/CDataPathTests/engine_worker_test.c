@@ -59,8 +59,8 @@ static void open_and_bind(uint64_t handle, uint16_t call, uint8_t last) {
     submit(bind);
 }
 
-// A packet for 10.0.0.`last` comes out of worker 0's TUN queue and goes where worker 0 believes.
-static void send_to(uint8_t last) {
+// A packet for 10.0.0.`last` waits in worker 0's TUN queue.
+static bool put_into_tun(uint8_t last, int flags) {
     uint8_t frame[CW_TUN_HEADER + 40] = {0}, *p = frame + CW_TUN_HEADER;
     p[0] = 0x45;
     p[3] = 40;
@@ -68,9 +68,15 @@ static void send_to(uint8_t last) {
     p[9] = 17;
     memcpy(p + 12, (uint8_t[]){192, 0, 2, 1, 10, 0, 0, last}, 8);
     cw_put16(p + 10, cw_checksum(cw_sum(0, p, 20)));
-    CHECK(send(tun_ends[0], frame, sizeof frame, 0) == sizeof frame);
+    return send(tun_ends[0], frame, sizeof frame, flags) == sizeof frame;
+}
+
+// One goes where worker 0 believes.
+static void send_to(uint8_t last) {
+    CHECK(put_into_tun(last, 0));
     cw_worker_read_tun(&engine->workers[0], 1);
     cw_worker_take_handoffs(&engine->workers[1], 1);
+    cw_worker_flush(&engine->workers[1], 1);
 }
 
 static uint64_t seen_by(unsigned slot) { // a socket pair refuses the address, so a packet that was sent counts there
@@ -133,13 +139,102 @@ static void test_full_handoff_ring(void) {
     }
     CHECK_EQUAL(from->live.drops[CW_DROP_OVERFLOW], extra);
     cw_worker_flush(from, 1);
-    for (uint32_t i = 0; i < capacity; i++) {
-        cw_worker_refill(to, 0);
-        if (!cw_worker_take_handoffs(to, 1)) break;
+    while (cw_worker_has_handoffs(to)) {
+        cw_worker_take_handoffs(to, 1);
+        cw_worker_flush(to, 1);
     }
+    while (to->down.packets > 0) cw_worker_flush(to, 1);
     CHECK_EQUAL(cw_session_at(to, 0)->live.drops[CW_DROP_IP_MALFORMED], capacity);
     send_to(1);
     CHECK_EQUAL(seen_by(0), 1);
+    stop();
+}
+
+static bool was_nudged(cw_worker *worker) {
+    uint64_t times;
+    return read(worker->wake_fd, &times, sizeof times) == sizeof times;
+}
+
+// The other worker does not run for a while: what is for it stays in the TUN's queue, and nothing is lost. It wakes the reader when half
+// of its ring is free again.
+static void test_held_back(void) {
+    start();
+    open_and_bind(1, 1, 1);
+    run_commands(0);
+    run_commands(1);
+    cw_worker *from = &engine->workers[0], *to = &engine->workers[1];
+    uint32_t capacity = engine->handoffs[1].capacity, put = 0, steps = 0;
+    CHECK(!was_nudged(from));
+    while (from->held_back == 0 && steps++ < capacity) {
+        if (put_into_tun(1, MSG_DONTWAIT)) put++;
+        cw_worker_refill(from, 0);
+        cw_worker_read_tun(from, 1);
+    }
+    uint32_t waiting = cw_ring_count(&engine->handoffs[1]);
+    CHECK(from->held_back != 0 && waiting >= capacity / 2 && waiting < capacity);
+    CHECK_EQUAL(waiting, put);
+    CHECK(put_into_tun(1, MSG_DONTWAIT)); // and stays there
+    cw_worker_read_tun(from, 1);
+    CHECK_EQUAL(cw_ring_count(&engine->handoffs[1]), waiting);
+    // Its turns are full before the ring is empty: it takes the rest when they have gone.
+    cw_worker_take_handoffs(to, 1);
+    CHECK(cw_turns_full(&to->down));
+    CHECK_EQUAL(from->held_back == 0, cw_ring_count(&engine->handoffs[1]) <= capacity / 2);
+    for (uint32_t i = 0; i < capacity && seen_by(0) < put; i++) {
+        cw_worker_flush(to, 1);
+        cw_worker_take_handoffs(to, 1);
+    }
+    CHECK(from->held_back == 0 && was_nudged(from) && !was_nudged(from));
+    cw_worker_read_tun(from, 1);
+    cw_worker_take_handoffs(to, 1);
+    cw_worker_flush(to, 1);
+    CHECK_EQUAL(seen_by(0), put + 1);
+    CHECK_EQUAL(from->live.drops[CW_DROP_OVERFLOW] + to->live.drops[CW_DROP_OVERFLOW], 0);
+    stop();
+}
+
+static double processor_seconds(pthread_t thread) {
+    clockid_t clock;
+    struct timespec used;
+    CHECK(pthread_getcpuclockid(thread, &clock) == 0 && clock_gettime(clock, &used) == 0);
+    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+// The reader is a thread, the other worker goes by hand: held back, the reader sleeps although there is something to read; it is woken each
+// time there is room, and every packet of a long burst comes through.
+static void test_held_back_asleep(void) {
+    enum { packets = 5000, patience = 5000 }; // milliseconds
+    start();
+    open_and_bind(1, 1, 1);
+    run_commands(0);
+    run_commands(1);
+    cw_worker *from = &engine->workers[0], *to = &engine->workers[1];
+    pthread_t thread;
+    CHECK_EQUAL(pthread_create(&thread, NULL, cw_worker_main, from), 0);
+    uint32_t put = 0, held = 0, waited = 0;
+    while (seen_by(0) < packets && waited < patience) {
+        while (put < packets && put_into_tun(1, MSG_DONTWAIT)) put++;
+        bool now_held = atomic_load(&from->held_back) != 0;
+        if (now_held && held++ == 0) {
+            if (put_into_tun(1, MSG_DONTWAIT)) put++; // there is something to read
+            poll(NULL, 0, 20);
+            double before = processor_seconds(thread);
+            poll(NULL, 0, 100);
+            CHECK(processor_seconds(thread) - before < 0.02);
+        }
+        if (now_held || put == packets) {
+            cw_worker_take_handoffs(to, 1);
+            while (to->down.packets > 0) cw_worker_flush(to, 1);
+        }
+        poll(NULL, 0, 1);
+        waited++;
+    }
+    CHECK_EQUAL(seen_by(0), packets);
+    CHECK(held > 1);
+    atomic_store(&engine->stopping, true);
+    cw_worker_nudge(from);
+    pthread_join(thread, NULL);
+    CHECK_EQUAL(from->live.drops[CW_DROP_OVERFLOW] + to->live.drops[CW_DROP_OVERFLOW], 0);
     stop();
 }
 
@@ -210,6 +305,8 @@ int main(void) {
     RUN(stale_route);
     RUN(early_route);
     RUN(full_handoff_ring);
+    RUN(held_back);
+    RUN(held_back_asleep);
     RUN(notice_of_closed_session);
     RUN(processors_and_polling);
     FINISH();

@@ -258,13 +258,15 @@ static void take(step *step, uint16_t number, const uint8_t *message, uint32_t l
     drop(step, CW_WG_DROP_MALFORMED, NULL);
 }
 
-void cw_wg_receive(cw_wg *wg, uint32_t worker, uint64_t epoll_data, cw_pool *pool, uint64_t now, cw_wg_sink *sink, void *context) {
+bool cw_wg_receive_some(cw_wg *wg, uint32_t worker, uint64_t epoll_data, uint32_t reads, cw_pool *pool, uint64_t now, cw_wg_sink *sink,
+                        void *context) {
     cw_wg_lane *lane = &wg->lanes[worker];
     uint32_t port = cw_wg_epoll_port(epoll_data);
     // epoll may still speak of a port that was closed before we came in.
     cw_wg_udp *udp = port == 0 || port > CW_WG_MAX_PORTS ? NULL : wg->ports[port].udp;
-    if (udp == NULL) return;
+    if (udp == NULL) return false;
     step step = {.wg = wg, .lane = lane, .port = port, .pool = pool, .now = now, .sink = sink, .context = context};
+    lane->udp.reads = reads < CW_WG_RECEIVE ? reads : CW_WG_RECEIVE;
     size_t count = udp->operations->receive(udp, &lane->udp, cw_wg_epoll_family(epoll_data), lane->arrivals);
     for (size_t i = 0; i < count; i++) {
         const cw_wg_arrival *arrival = &lane->arrivals[i];
@@ -275,4 +277,9 @@ void cw_wg_receive(cw_wg *wg, uint32_t worker, uint64_t epoll_data, cw_pool *poo
         }
     }
     open_batch(&step);
+    return count == lane->udp.reads;
+}
+
+void cw_wg_receive(cw_wg *wg, uint32_t worker, uint64_t epoll_data, cw_pool *pool, uint64_t now, cw_wg_sink *sink, void *context) {
+    (void)cw_wg_receive_some(wg, worker, epoll_data, CW_WG_RECEIVE, pool, now, sink, context);
 }

@@ -49,5 +49,8 @@ typedef void cw_wg_sink(void *context, const cw_wg_incoming *packets, size_t cou
 // One bounded step on the socket that epoll named. Handshake messages go to the other thread. A packet that finds no buffer in
 // `pool` is dropped and counted. The sink may call cw_wg_queue.
 void cw_wg_receive(cw_wg *wg, uint32_t worker, uint64_t epoll_data, cw_pool *pool, uint64_t now, cw_wg_sink *sink, void *context);
+// The same with at most `reads` of the socket, each of which may bring several datagrams. True: there is probably more.
+bool cw_wg_receive_some(cw_wg *wg, uint32_t worker, uint64_t epoll_data, uint32_t reads, cw_pool *pool, uint64_t now, cw_wg_sink *sink,
+                        void *context);
 
 #endif

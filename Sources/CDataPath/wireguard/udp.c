@@ -20,6 +20,7 @@ enum { socket_buffer = 8 * 1024 * 1024, tries_for_a_number = 16 };
 
 bool cw_wg_udp_space_create(cw_wg_udp_space *space, uint32_t thread) {
     space->thread = thread;
+    space->reads = CW_WG_RECEIVE;
     space->out.messages = calloc(CW_MAX_BATCH, sizeof *space->out.messages);
     space->out.vectors = calloc(CW_MAX_BATCH, sizeof *space->out.vectors);
     space->out.control = aligned_alloc(_Alignof(cw_wg_control), CW_MAX_BATCH * sizeof *space->out.control);

@@ -51,6 +51,7 @@ typedef struct cw_wg_udp_inbox {
 // Of one thread.
 typedef struct cw_wg_udp_space {
     uint32_t thread; // number of the worker; control has one more
+    uint32_t reads;  // of the next receive, at most CW_WG_RECEIVE
     cw_wg_udp_outbox out;
     cw_wg_udp_inbox in;
 } cw_wg_udp_space;
@@ -61,7 +62,7 @@ void cw_wg_udp_space_destroy(cw_wg_udp_space *space);
 typedef struct cw_wg_udp_operations {
     // Sends in order for each destination; says in each datagram what became of it. Any thread, each with a space of its own.
     void (*send)(cw_wg_udp *udp, cw_wg_udp_space *space, cw_wg_datagram *datagrams, size_t count);
-    // Takes up to CW_WG_RECEIVE reads of the worker's socket of a family. The bytes are valid until the next call with that space.
+    // Takes up to space->reads reads of the worker's socket of a family. The bytes are valid until the next call with that space.
     size_t (*receive)(cw_wg_udp *udp, cw_wg_udp_space *space, uint8_t family, cw_wg_arrival *arrivals);
     // Adds the worker's sockets to `epoll_fd`, with `data4` and `data6`.
     cw_status (*attach)(cw_wg_udp *udp, uint32_t worker, int epoll_fd, uint64_t data4, uint64_t data6);

@@ -37,7 +37,7 @@ size_t cw_wg_sockets_receive(cw_wg_udp *udp, cw_wg_udp_space *space, uint8_t fam
     cw_wg_udp_inbox *box = &space->in;
     int fd = sockets->fds[family == 6][space->thread % sockets->workers];
     if (fd < 0) return 0;
-    for (uint32_t i = 0; i < CW_WG_RECEIVE; i++) {
+    for (uint32_t i = 0; i < space->reads; i++) {
         memset(&arrivals[i].from, 0, sizeof arrivals[i].from);
         box->vectors[i] = (struct iovec){box->space + (size_t)i * CW_WG_RECEIVE_SPACE, CW_WG_RECEIVE_SPACE};
         box->messages[i].msg_hdr = (struct msghdr){.msg_name = &arrivals[i].from.to,
@@ -48,7 +48,7 @@ size_t cw_wg_sockets_receive(cw_wg_udp *udp, cw_wg_udp_space *space, uint8_t fam
                                                    .msg_controllen = sizeof box->control[i].bytes};
     }
     // An error that waits for the socket is told once and goes; the next event brings what has arrived.
-    int count = recvmmsg(fd, box->messages, CW_WG_RECEIVE, MSG_DONTWAIT, NULL);
+    int count = recvmmsg(fd, box->messages, space->reads, MSG_DONTWAIT, NULL);
     for (int i = 0; i < count; i++) {
         cw_wg_arrival *arrival = &arrivals[i];
         arrival->data = box->vectors[i].iov_base;
