@@ -42,6 +42,7 @@ let package = Package(
         module("PPTP", ["Addresses"]),
         module("PPP", ["Addresses"]),
         module("Authentication", ["Addresses", "CNettle"]),
+        module("Devices", ["PPTP", "PPP"]),
 
         // Session, mapper, tunnel.
         module("DataPath", ["CDataPath", "CLinux", "Addresses"]),
@@ -56,7 +57,7 @@ let package = Package(
         module("Hub", ["Addresses", "Authentication"]),
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
         module("Gateway", [
-            "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "Timers", "CLinux",
+            "Devices", "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "Timers", "CLinux",
             logging,
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -81,6 +82,7 @@ let package = Package(
         tests("TimersTests", ["Timers", .product(name: "NIOEmbedded", package: "swift-nio")]),
         tests("PPTPTests", ["PPTP", "Addresses"]),
         tests("PPPTests", ["PPP", "Addresses"]),
+        tests("DevicesTests", ["Devices", "PPTP", "PPP", "Addresses"]),
         tests("AuthenticationTests", ["Authentication", "Addresses"]),
         tests("ConfigurationTests", ["Settings", "Authentication", "Addresses"]),
         tests("HubTests", ["Hub", "Authentication", "Addresses"]),
@@ -95,7 +97,7 @@ let package = Package(
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
-            "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "Netlink", "WireGuard", "PPTP", "PPP", "Addresses", logging,
+            "Gateway", "Devices", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "Netlink", "WireGuard", "PPTP", "PPP", "Addresses", logging,
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),

@@ -1,6 +1,7 @@
 import Addresses
 import Authentication
 import DataPath
+import Devices
 import Foundation
 import NIOCore
 import PPP
@@ -26,10 +27,13 @@ final class LegacySession {
     let listener: CausewayConfiguration.Listener
     let clientAddress: IPAddress
     let localAddress: IPAddress
-    let client: PeerIdentity?
     let startedAt: Date
     let started: ContinuousClock.Instant
 
+    /// What the client says about itself.
+    var fingerprint: DeviceFingerprint
+    /// Who that is, once the session has been open.
+    var device: RecognisedDevice?
     var ppp: PPPSession
     /// What the link said has to be done and is not done yet, in order.
     var pending: [PPPAction] = []
@@ -58,7 +62,7 @@ final class LegacySession {
 
     init(
         id: UInt64, connection: ConnectionID, call: CallHandle, ticket: AdmissionLimits.CallTicket, callID: UInt16, peerCallID: UInt16,
-        listener: CausewayConfiguration.Listener, clientAddress: IPAddress, localAddress: IPAddress, client: PeerIdentity?,
+        listener: CausewayConfiguration.Listener, clientAddress: IPAddress, localAddress: IPAddress, fingerprint: DeviceFingerprint,
         now: ContinuousClock.Instant, ppp: PPPSession, flags: SessionFlags
     ) {
         self.id = id
@@ -70,7 +74,7 @@ final class LegacySession {
         self.listener = listener
         self.clientAddress = clientAddress
         self.localAddress = localAddress
-        self.client = client
+        self.fingerprint = fingerprint
         startedAt = Date()
         started = now
         self.ppp = ppp

@@ -21,8 +21,9 @@ extension SessionController {
             gatewayAddress: session.localAddress, callID: session.callID, peerCallID: session.peerCallID,
             innerAddress: session.assignment?.address, prefixes: Array(session.assignment?.prefixes.dropFirst() ?? []),
             tunnel: session.assignment?.tunnel, encryption: session.encryption, mtu: session.mtu, startedAt: session.startedAt,
-            uptimeSeconds: Int(session.started.duration(to: .now).seconds), clientHostName: session.client?.hostName,
-            clientVendor: session.client?.vendor, clientFirmware: session.client?.firmware, packetsIn: counters.packetsIn,
+            uptimeSeconds: Int(session.started.duration(to: .now).seconds), clientHostName: session.fingerprint.start?.hostName,
+            clientVendor: session.fingerprint.start?.vendor, clientFirmware: session.fingerprint.start?.firmware,
+            device: session.device.map(DeviceView.init), packetsIn: counters.packetsIn,
             bytesIn: counters.bytesIn, packetsOut: counters.packetsOut, bytesOut: counters.bytesOut, reordered: counters.reordered,
             lost: counters.lost, drops: counters.drops)
     }

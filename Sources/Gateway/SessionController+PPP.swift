@@ -47,6 +47,7 @@ extension SessionController {
         case .authenticationFailed: failedLogins += 1
         case .note(let note):
             if case .renegotiation(let number) = note, number == PPPProtocol.lcp || number == PPPProtocol.ipcp { unbind(session) }
+            session.fingerprint.note(note)
             logger.debug("session \(id): \(note)")
         case .terminated(let reason): finish(id, because: Self.text(of: reason))
         }
@@ -56,6 +57,7 @@ extension SessionController {
 
     private func authenticate(_ credentials: PPPCredentials, _ session: LegacySession) {
         guard case .msCHAPv2(let response) = credentials else { return }
+        session.fingerprint.namesDomain = response.userName.contains(UInt8(ascii: "\\"))
         let request = AuthenticationRequest(
             userName: response.userName, source: session.clientAddress, serverName: configuration.authentication.serverName,
             proof: .msCHAPv2(
@@ -140,6 +142,7 @@ extension SessionController {
     private func networkUp(_ network: NetworkParameters, _ session: LegacySession) {
         bind(session, peerMRU: network.peerMRU)
         session.phase = .open
+        session.device = session.fingerprint.recognised
         guard let assignment = session.assignment, let mtu = session.mtu else { return }
         if let rate = session.attributes.rate {
             submit(Command(session.id, .update(SessionUpdate(rateBitsPerSecond: UInt64(rate) * 1000))))

@@ -1,5 +1,6 @@
 import Addresses
 import DataPath
+import Devices
 import Foundation
 import NIOCore
 import PPP
@@ -77,7 +78,9 @@ extension SessionController {
                 )
             case .openCall(let call, let request): open(call, request, on: id)
             case .callEnded(let call, let end): callEnded(call, end, on: id)
-            case .linkInfo: break  // ACCMs mean nothing where octets are not stuffed (RFC 2637 section 2.15).
+            // ACCMs mean nothing where octets are not stuffed (RFC 2637 section 2.15); but not every kind of client sends them.
+            case .linkInfo(let call, _, _):
+                if let session = connection.sessions[call] { sessions[session]?.fingerprint.setsLinkInfo = true }
             case .wanErrors: break
             case .count(let kind): controlCounts[kind, default: 0] += 1
             case .close(let reason):
@@ -123,8 +126,8 @@ extension SessionController {
             let session = LegacySession(
                 id: nextSession, connection: id, call: call, ticket: ticket, callID: callID, peerCallID: request.callID,
                 listener: listener(of: connection), clientAddress: connection.remote, localAddress: connection.local,
-                client: connection.state.peer, now: now, ppp: PPPSession(configuration: configuration.link),
-                flags: initialFlags)
+                fingerprint: DeviceFingerprint(start: connection.state.peer, call: request), now: now,
+                ppp: PPPSession(configuration: configuration.link), flags: initialFlags)
             nextSession += 1
             sessions[session.id] = session
             connection.sessions[call] = session.id

@@ -1,5 +1,6 @@
 import Addresses
 import DataPath
+import Devices
 import Foundation
 
 /// One session as operators see it: `causeway sessions`, `GET /v1/sessions`. Field names are part of the API.
@@ -36,6 +37,8 @@ public struct SessionView: Codable, Sendable, Equatable {
     public var clientHostName: String?
     public var clientVendor: String?
     public var clientFirmware: UInt16?
+    /// A guess, once the session has been open; nil: too early, or a native session.
+    public var device: DeviceView?
     /// Inner IP packets and bytes; "in" is from the client.
     public var packetsIn: UInt64
     public var bytesIn: UInt64
@@ -46,6 +49,24 @@ public struct SessionView: Codable, Sendable, Equatable {
     public var lost: UInt64
     /// Dropped packets by cause; causes that did not happen are left out.
     public var drops: [String: UInt64]
+}
+
+/// What kind of device a client seems to be, and why.
+public struct DeviceView: Codable, Sendable, Equatable {
+    public var kind: String
+    /// `none`, `low`, `medium` or `high`.
+    public var confidence: String
+    /// Whether it can be a WireGuard peer: `yes`, `after-upgrade`, `no` or `unknown`.
+    public var wireGuard: String
+    public var evidence: [String]
+}
+
+extension DeviceView {
+    init(_ device: RecognisedDevice) {
+        self.init(
+            kind: device.kind.rawValue, confidence: device.confidence.rawValue, wireGuard: device.kind.wireGuard.rawValue,
+            evidence: device.evidenceLines)
+    }
 }
 
 /// `GET /v1/status`.

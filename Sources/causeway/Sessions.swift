@@ -44,6 +44,10 @@ struct Sessions: AsyncParsableCommand {
             if let callID = session.callID, let peerCallID = session.peerCallID {
                 print("session \(session.id): call IDs \(callID) (ours), \(peerCallID) (client's), MTU \(mtu)")
                 print("  client: host \"\(session.clientHostName ?? "")\", vendor \"\(session.clientVendor ?? "")\", firmware \(session.clientFirmware ?? 0)")
+                if let device = session.device {
+                    print("  device: \(device.kind) (confidence \(device.confidence)); WireGuard: \(device.wireGuard)")
+                    for line in device.evidence { print("    \(line)") }
+                }
             } else {
                 let handshake = session.lastHandshakeSeconds.map { "handshake \(durationText($0)) ago" } ?? "no handshake"
                 print("session \(session.id): public key \(session.publicKey ?? "-"), \(handshake), MTU \(mtu)")

@@ -40,7 +40,7 @@ import Testing
 
     static let sessionFields: Set = [
         "id", "kind", "user", "state", "clientAddress", "gatewayAddress", "callID", "peerCallID", "innerAddress", "prefixes", "tunnel",
-        "encryption", "mtu", "startedAt", "uptimeSeconds", "clientHostName", "clientVendor", "clientFirmware", "packetsIn", "bytesIn",
+        "encryption", "mtu", "startedAt", "uptimeSeconds", "clientHostName", "clientVendor", "clientFirmware", "device", "packetsIn", "bytesIn",
         "packetsOut", "bytesOut", "reordered", "lost", "drops",
     ]
     static let tunnelFields: Set = [
@@ -109,7 +109,7 @@ import Testing
         #expect(first["startedAt"] as? String == "2023-11-14T22:13:20Z")
         // What is not known is left out.
         let stranger = try #require(answer.list.last)
-        #expect(Set(stranger.keys) == Self.sessionFields.subtracting(["user", "innerAddress", "tunnel", "mtu"]))
+        #expect(Set(stranger.keys) == Self.sessionFields.subtracting(["user", "innerAddress", "tunnel", "mtu", "device"]))
     }
 
     @Test(arguments: [("ann", [1, 2]), ("bob", []), ("an", []), ("DOM%5Czo%C3%AB%20a%2Fb%3Fc%2520%26d", [3])])

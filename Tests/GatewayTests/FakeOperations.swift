@@ -53,7 +53,8 @@ extension SessionView {
             gatewayAddress: IPAddress("192.0.2.1")!, callID: 4711, peerCallID: 0, innerAddress: user.map { _ in IPAddress("10.8.0.10")! },
             prefixes: user == "ann" ? [IPPrefix("192.168.5.0/24")!] : [], tunnel: user.map { _ in "hub" }, encryption: "MPPE-128 stateless",
             mtu: user.map { _ in 1396 }, startedAt: Date(timeIntervalSince1970: 1_700_000_000), uptimeSeconds: 61,
-            clientHostName: "till", clientVendor: "Microsoft", clientFirmware: 0, packetsIn: 1, bytesIn: 2, packetsOut: 3, bytesOut: 4,
+            clientHostName: "till", clientVendor: "Microsoft", clientFirmware: 0,
+            device: user.map { _ in DeviceView(kind: "unknown", confidence: "none", wireGuard: "unknown", evidence: []) }, packetsIn: 1, bytesIn: 2, packetsOut: 3, bytesOut: 4,
             reordered: 5, lost: 6, drops: ["gre-late": 7])
     }
 }

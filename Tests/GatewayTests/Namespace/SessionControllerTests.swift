@@ -1,4 +1,5 @@
 import Addresses
+import Devices
 import Foundation
 import PPP
 import Testing
@@ -36,6 +37,14 @@ extension GatewayNamespace {
                 #expect(view.clientVendor == profile.profile.control.vendor)
                 #expect(view.clientHostName == profile.profile.control.hostName)
                 #expect(view.clientFirmware == profile.profile.control.firmware)
+                let kind: DeviceKind =
+                    switch profile {
+                    case .windows: .olderWindows
+                    case .pppd: .pppd
+                    case .embedded: .embedded
+                    }
+                #expect(view.device?.kind == kind.rawValue)
+                #expect(view.device?.evidence.isEmpty == false)
                 #expect(view.uptimeSeconds < 30)
                 let held = await rig.holdings()
                 #expect(held.sessions == 1)
