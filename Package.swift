@@ -34,6 +34,7 @@ let package = Package(
         .target(name: "CLinux", cSettings: strictC),
         .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
+        .systemLibrary(name: "CQRencode", pkgConfig: "libqrencode", providers: [.apt(["libqrencode-dev"])]),
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
 
         // Wire codecs and state machines: values, no sockets.
@@ -55,6 +56,7 @@ let package = Package(
         module("MigrationTracker", ["Store", "Migration", "Addresses", logging]),
         module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
         module("Hub", ["Addresses", "Authentication"]),
+        module("Invitation", ["Addresses", "Authentication", "CQRencode"]),
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
         module("Gateway", [
             "Devices", "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "Timers", "CLinux",
@@ -86,6 +88,7 @@ let package = Package(
         tests("AuthenticationTests", ["Authentication", "Addresses"]),
         tests("ConfigurationTests", ["Settings", "Authentication", "Addresses"]),
         tests("HubTests", ["Hub", "Authentication", "Addresses"]),
+        tests("InvitationTests", ["Invitation", "Authentication", "Addresses"]),
         tests("IdentitiesTests", ["Identities", "Hub", "Settings", "WireGuard", "Authentication", "Addresses"]),
         tests("NetlinkTests", ["Netlink", "Addresses"]),
         tests("WireGuardTests", ["WireGuard", "StandaloneWireGuard", "DataPath", "Netlink", "Addresses", "CLinux", logging]),

@@ -32,7 +32,10 @@ install_missing() {
 }
 
 # What the package needs to build, beyond Swift itself. The C++ library is for the TOML parser.
-build_packages=(libmnl-dev nettle-dev libsodium-dev libssl-dev libb2-dev libsqlite3-dev pkg-config libstdc++-12-dev git ca-certificates)
+build_packages=(libmnl-dev nettle-dev libsodium-dev libssl-dev libb2-dev libsqlite3-dev libqrencode-dev pkg-config libstdc++-12-dev git ca-certificates)
+
+# What unit tests check our output with; without them those tests are skipped.
+unit_test_packages=(zbar-tools wireguard-tools)
 
 # find_swift: puts a Swift 6.2 or newer on PATH, or says what to install and returns 69 (EX_UNAVAILABLE).
 find_swift() {
