@@ -242,6 +242,33 @@ static void test_replayed_initiation_is_refused(void) {
     rig_close(&r);
 }
 
+// The other side remembers the greatest timestamp, whatever has become of the peer that sent it, and of our clock.
+static void test_peer_made_anew_is_heard_although_the_clock_went_back(void) {
+    for (int with_identity = 0; with_identity < 2; with_identity++) {
+        static rig r;
+        rig_open(&r, 2, NULL);
+        rig_peer(&r, 0, 1, 4, 0, NULL);
+        rig_peer(&r, 1, 0, 0, 0, NULL);
+        CHECK(rig_ping(&r, 0, 1));
+        rig_engine *own = &r.engines[0];
+        if (with_identity) {
+            CHECK_EQUAL(cw_wg_identity_remove(own->wg, own->identity), CW_OK);
+            CHECK_EQUAL(cw_wg_identity_add(own->wg, own->port, own->private_key, &own->identity), CW_OK);
+        } else {
+            cw_wg_peer_change change = {.mask = CW_WG_PEER_REMOVE};
+            memcpy(change.public_key, r.engines[1].public_key, 32);
+            size_t done;
+            CHECK_EQUAL(cw_wg_set_peers(own->wg, own->identity, &change, 1, &done), CW_OK);
+        }
+        r.clock.unix_seconds -= 3600;
+        rig_pass(&r, SECONDS(10));
+        rig_peer(&r, 0, 1, 4, 0, NULL);
+        CHECK(rig_ping(&r, 0, 1));
+        CHECK_EQUAL(rig_counters(&r, 1).drops[CW_WG_DROP_HANDSHAKE], 0);
+        rig_close(&r);
+    }
+}
+
 static void test_initiations_closer_than_20_milliseconds_are_a_flood(void) {
     static rig r;
     rig_open_pair(&r, 0);
@@ -453,6 +480,7 @@ int main(void) {
     RUN(initiation_that_arrives_while_ours_is_out_wins);
     RUN(preshared_keys_have_to_be_equal);
     RUN(replayed_initiation_is_refused);
+    RUN(peer_made_anew_is_heard_although_the_clock_went_back);
     RUN(initiations_closer_than_20_milliseconds_are_a_flood);
     RUN(handshake_messages_for_nobody_are_counted);
     RUN(forged_response_changes_nothing_and_a_response_counts_once);

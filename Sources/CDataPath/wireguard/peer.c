@@ -65,6 +65,7 @@ cw_wg_peer *cw_wg_peer_add(cw_wg *wg, cw_wg_identity *identity, const uint8_t pu
     // A public key with which no handshake is possible is kept: it can be seen and removed like any other.
     (void)cw_noise_remote_set(&peer->remote, &identity->keys, public_key);
     cw_cookie_keys_set(&peer->jar.keys, public_key);
+    memcpy(peer->sent_timestamp, wg->gone_timestamp, sizeof peer->sent_timestamp);
     peer->before = identity->last;
     if (identity->last != NULL) identity->last->next = peer;
     else identity->first = peer;
@@ -100,6 +101,8 @@ void cw_wg_peer_free(cw_wg *wg, cw_wg_peer *peer) {
         if (pairs[i] != NULL) cw_wg_keypair_give(wg, pairs[i]);
     pthread_mutex_destroy(&peer->leaf);
     uint32_t slot = peer->slot;
+    if (memcmp(peer->sent_timestamp, wg->gone_timestamp, sizeof wg->gone_timestamp) > 0)
+        memcpy(wg->gone_timestamp, peer->sent_timestamp, sizeof wg->gone_timestamp);
     sodium_memzero(peer, sizeof *peer);
     wg->free_peers[wg->free_peer_count++] = slot;
 }

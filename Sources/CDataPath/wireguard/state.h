@@ -267,6 +267,7 @@ struct cw_wg {
     cw_timer_heap timers; // slot: the peer's; peer_capacity: pacing's
     uint32_t identity_count, identities_used, peer_count, peers_used;
     uint64_t peers_made;
+    uint8_t gone_timestamp[CW_WG_TIMESTAMP]; // greatest that peers had sent who are gone: whoever is made anew goes on from there
     uint32_t *free_identities, *free_peers;
     uint16_t *generations;     // of identity handles
     uint32_t free_identity_count, free_peer_count;
