@@ -22,6 +22,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "icmp.h"
@@ -43,6 +44,7 @@ enum { // limits of ours
     CW_TUNNELS = 256,
     CW_OWN_PREFIXES = 2, // that a session keeps itself
     CW_MINIMUM_MTU = 68, // RFC 791: every internet module must forward that much
+    CW_WORKER_SERVES = 2, // batches that leave towards users in a step
 };
 
 // ---- What travels in a command ring ---------------------------------------------------------------------------------
@@ -240,7 +242,7 @@ typedef struct cw_worker {
     uint32_t access[CW_MAX_ACCESS_IDENTITIES], access_count; // identities with native sessions
 
     cw_turns up, down;
-    bool more_to_receive; // a read of this step left something, as far as we know
+    bool more_to_receive, more_from_uplink; // a read of this step left something, as far as we know
     cw_session *receiving, *receiving_last, *sending, *sending_last, *dirty, *notices;
     cw_counters live; // of packets without a session
     _Atomic uint64_t shown[sizeof(cw_counters) / sizeof(uint64_t)];
@@ -314,6 +316,8 @@ void cw_worker_fail(cw_worker *worker, int *fd, int reason);
 
 // worker_loop.c
 void *cw_worker_main(void *worker);
+// Does what there is to do, bounded; `ready` is what epoll says. True: there is more.
+bool cw_worker_step(cw_worker *worker, const struct epoll_event *ready, int count, uint64_t now);
 
 // worker_command.c
 // Applies up to `limit` commands. True: there may be more; false: none, or commands_blocked.
@@ -339,7 +343,6 @@ void cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the s
 void cw_worker_receive_tapped(cw_worker *worker, uint64_t now); // the same from the ring
 void cw_worker_receive_waiting(cw_worker *worker, uint64_t now); // the next turns
 void cw_worker_expire(cw_worker *worker, uint64_t now);  // sessions whose deadline has come
-void cw_worker_receive_native(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now); // takes the buffer
 // An inner packet of ours, about one that came from another user or from the uplink (0: the TUN), back to where that came from.
 void cw_worker_route_inner(cw_worker *worker, uint32_t uplink, cw_buffer *buffer, uint64_t now);
 
@@ -350,6 +353,7 @@ void cw_worker_publish_handoffs(cw_worker *worker); // part of cw_worker_flush
 // How many of `most` reads of a socket or a TUN bring no more than the other workers have room for. 0: held_back until they have.
 uint32_t cw_worker_may_read(cw_worker *worker, uint32_t most);
 void cw_worker_take_handoffs(cw_worker *worker, uint64_t now); // as many as the turns have room for
+bool cw_worker_is_full(const cw_worker *worker); // no room in the turns for what comes from hubs and native users
 bool cw_worker_has_handoffs(cw_worker *worker);
 
 // worker_send.c
@@ -358,8 +362,8 @@ void cw_worker_arrive(cw_worker *worker, cw_session *session, const cw_origin *o
 void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer); // an inner packet towards the client
 void cw_worker_poll_link(cw_worker *worker, cw_session *session, uint64_t now);  // what the link itself wants to send
 void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint16_t inner); // a GRE packet
-// The next turns of what came for sessions, and all that is queued, leave.
-void cw_worker_flush(cw_worker *worker, uint64_t now);
+void cw_worker_flush(cw_worker *worker, uint64_t now); // all that is queued leaves
+void cw_worker_send_waiting(cw_worker *worker, uint64_t now); // and the next turns of what came for sessions
 void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now);
 // Counted for the session, which may be NULL. Without an address of ours (`from`) the packet's destination speaks for us.
 bool cw_worker_icmp(cw_worker *worker, cw_session *session, const cw_address *from, const cw_ip *ip, cw_icmp_error error, uint32_t mtu,

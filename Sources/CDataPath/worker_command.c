@@ -84,13 +84,10 @@ static void unbind_session(cw_worker *worker, cw_session *session) {
     if (session->access == 0) cw_link_set_open(cw_session_link(worker, session), false);
 }
 
-// The slot may be opened again by the next command. Of the session's packets only such are left as wait for a turn: every step
-// flushes what it queued.
+// The slot may be opened again by the next command. None of the session's packets are left: every step flushes what it queued.
 static void free_session(cw_worker *worker, cw_session *session) {
     cw_worker_publish(worker); // takes it off the list
     cw_worker_forget_notices(worker, session);
-    cw_turns_leave(&worker->up, &session->up, &worker->pool);
-    cw_turns_leave(&worker->down, &session->down, &worker->pool);
     cw_timers_disarm(&worker->timers, session->slot);
     worker->open_sessions--;
     if (session->access == 0) {
@@ -101,7 +98,15 @@ static void free_session(cw_worker *worker, cw_session *session) {
     cw_session_discard(worker, session);
 }
 
+// What still waits for a turn has no session any more.
+static void drop_waiting(cw_worker *worker, cw_session *session) {
+    session->live.drops[CW_DROP_NOT_OPEN] += session->up.packets.count + session->down.packets.count;
+    cw_turns_leave(&worker->up, &session->up, &worker->pool);
+    cw_turns_leave(&worker->down, &session->down, &worker->pool);
+}
+
 static void close_session(cw_worker *worker, cw_session *session) {
+    drop_waiting(worker, session);
     cw_event *event = cw_worker_event(worker, CW_EVENT_CLOSED, session->handle);
     event->counters = session->live;
     free_session(worker, session);
@@ -114,6 +119,7 @@ static void refuse(cw_worker *worker, uint64_t session, uint32_t command, cw_sta
 }
 
 static void export_session(cw_worker *worker, cw_session *session) {
+    drop_waiting(worker, session);
     cw_event *event = cw_worker_event(worker, CW_EVENT_EXPORTED, session->handle);
     event->length = cw_state_save(worker, session, event->payload, sizeof event->payload);
     free_session(worker, session);

@@ -92,12 +92,14 @@ static void take(cw_worker *worker, const cw_handoff *handoff, uint64_t now) {
     }
 }
 
-static bool is_full(const cw_worker *worker) { return cw_turns_full(&worker->down) || cw_turns_full(&worker->up); }
+bool cw_worker_is_full(const cw_worker *worker) {
+    return cw_turns_full(&worker->down) || (worker->access_count > 0 && cw_turns_full(&worker->up));
+}
 
 // What is in the ring joins the turns, all of it if there is room: there each session has its place, and here it would hold others up.
 static bool drain(cw_worker *worker, cw_ring *ring, uint64_t now) {
     uint32_t taken = 0;
-    for (cw_handoff *handoff; taken < ring->capacity && !is_full(worker) && (handoff = cw_ring_peek(ring)) != NULL; taken++) {
+    for (cw_handoff *handoff; taken < ring->capacity && !cw_worker_is_full(worker) && (handoff = cw_ring_peek(ring)) != NULL; taken++) {
         if (taken % worker->config->batch_size == 0) cw_worker_refill(worker, 0);
         take(worker, handoff, now);
         cw_ring_release(ring);

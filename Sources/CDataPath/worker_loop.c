@@ -107,6 +107,48 @@ static int wait_for_work(cw_worker *worker, bool more, struct epoll_event *ready
 
 // ---- The loop ---------------------------------------------------------------------------------------------------------
 
+bool cw_worker_step(cw_worker *worker, const struct epoll_event *ready, int count, uint64_t now) {
+    bool gre_ready = false, tap_ready = false, tun_ready = false;
+    for (int i = 0; i < count; i++) {
+        if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) continue;
+        if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
+        else if (ready[i].data.fd == worker->tap.fd) tap_ready = true;
+        else if (ready[i].data.fd == worker->tun.fd) tun_ready = true;
+        else if (ready[i].data.fd == worker->wake_fd) {
+            uint64_t ignored;
+            (void)!read(worker->wake_fd, &ignored, sizeof ignored);
+        }
+    }
+    cw_worker_refill(worker, 0);
+    // One bounded step each; epoll is level-triggered and brings back what was left.
+    cw_worker_enter(worker);
+    bool more = cw_worker_commands(worker, now, commands_per_round);
+    cw_worker_flush(worker, now);
+    if (tap_ready) cw_worker_receive_tapped(worker, now);
+    if (gre_ready && worker->gre_fd >= 0) cw_worker_receive(worker, now);
+    if (worker->up.packets > 0) cw_worker_receive_waiting(worker, now);
+    cw_worker_leave(worker);
+    for (int i = 0; i < count; i++)
+        if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
+    cw_worker_refill(worker, 0);
+    cw_worker_enter(worker);
+    cw_worker_take_handoffs(worker, now);
+    cw_worker_leave(worker);
+    cw_worker_enter(worker);
+    if (tun_ready && worker->tun.fd >= 0) cw_worker_read_tun(worker, now);
+    cw_worker_expire(worker, now);
+    cw_worker_send_waiting(worker, now);
+    cw_worker_leave(worker);
+    if (worker->up.packets > 0 || worker->down.packets > 0) more = true;
+    if (worker->up.packets == 0 && !worker->more_to_receive) cw_turns_caught_up(&worker->up);
+    if (worker->down.packets == 0 && !worker->more_from_uplink) cw_turns_caught_up(&worker->down);
+    worker->more_to_receive = worker->more_from_uplink = false;
+    cw_worker_flush_notices(worker);
+    cw_worker_flush_events(worker);
+    cw_worker_publish(worker);
+    return more;
+}
+
 void *cw_worker_main(void *argument) {
     cw_worker *worker = argument;
     char name[16];
@@ -116,51 +158,14 @@ void *cw_worker_main(void *argument) {
     bool more = true;
     while (!atomic_load_explicit(&worker->engine->stopping, memory_order_acquire)) {
         struct epoll_event ready[ready_per_round];
-        bool gre_ready = false, tap_ready = false, tun_ready = false;
         int count = wait_for_work(worker, more, ready, ready_per_round);
-        for (int i = 0; i < count; i++) {
-            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) continue;
-            if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
-            else if (ready[i].data.fd == worker->tap.fd) tap_ready = true;
-            else if (ready[i].data.fd == worker->tun.fd) tun_ready = true;
-            else if (ready[i].data.fd == worker->wake_fd) {
-                uint64_t ignored;
-                (void)!read(worker->wake_fd, &ignored, sizeof ignored);
-            }
-        }
         uint64_t now = cw_now();
         if (worker->trim_at <= now) {
             cw_worker_trim(worker);
             worker->trim_at = UINT64_MAX;
         }
         if (worker->trim_at == UINT64_MAX && (count > 0 || more)) worker->trim_at = now + trim_seconds * UINT64_C(1000000000);
-        cw_worker_refill(worker, 0);
-        // One bounded step each; epoll is level-triggered and brings back what was left.
-        cw_worker_enter(worker);
-        more = cw_worker_commands(worker, now, commands_per_round);
-        cw_worker_flush(worker, now);
-        if (tap_ready) cw_worker_receive_tapped(worker, now);
-        if (gre_ready && worker->gre_fd >= 0) cw_worker_receive(worker, now);
-        if (worker->up.packets > 0) cw_worker_receive_waiting(worker, now);
-        cw_worker_leave(worker);
-        for (int i = 0; i < count; i++)
-            if ((ready[i].data.u64 & CW_WG_EPOLL) != 0 && !cw_turns_full(&worker->down)) cw_worker_read_wireguard(worker, ready[i].data.u64, now);
-        cw_worker_refill(worker, 0);
-        cw_worker_enter(worker);
-        cw_worker_take_handoffs(worker, now);
-        cw_worker_flush(worker, now);
-        cw_worker_leave(worker);
-        cw_worker_enter(worker);
-        if (tun_ready && worker->tun.fd >= 0 && !cw_turns_full(&worker->down)) cw_worker_read_tun(worker, now);
-        cw_worker_expire(worker, now);
-        cw_worker_leave(worker);
-        if (worker->up.packets > 0 || worker->down.packets > 0) more = true;
-        if (worker->up.packets == 0 && !worker->more_to_receive) cw_turns_caught_up(&worker->up);
-        if (worker->down.packets == 0) cw_turns_caught_up(&worker->down);
-        worker->more_to_receive = false;
-        cw_worker_flush_notices(worker);
-        cw_worker_flush_events(worker);
-        cw_worker_publish(worker);
+        more = cw_worker_step(worker, ready, count, now);
     }
     cw_worker_flush_events(worker);
     cw_worker_publish(worker);

@@ -208,10 +208,13 @@ static void deliver_data(cw_worker *worker, cw_session *session, cw_buffer *buff
     deliver_to_tunnel(worker, session, buffer, &ip, now);
 }
 
-void cw_worker_receive_native(cw_worker *worker, cw_session *session, cw_buffer *buffer, uint64_t now) {
+static void receive_natives(cw_worker *worker, cw_session *session, const cw_packets *packets, uint64_t now) {
     cw_worker_touch(worker, session);
     session->live.last_in_nanoseconds = now;
-    deliver_data(worker, session, buffer, 0, now);
+    for (cw_buffer *buffer = packets->first, *next; buffer != NULL; buffer = next) {
+        next = buffer->next;
+        deliver_data(worker, session, buffer, 0, now);
+    }
 }
 
 static void deliver(cw_worker *worker, cw_session *session, const cw_delivered *delivered, size_t count, uint64_t now) {
@@ -382,8 +385,11 @@ static void give_back(cw_worker *worker, uint32_t from, uint32_t to) {
 void cw_worker_receive_waiting(cw_worker *worker, uint64_t now) {
     cw_packets packets;
     uint32_t left = worker->config->batch_size;
-    for (cw_place *place; left > 0 && (place = cw_turns_take(&worker->up, left, &packets)) != NULL; left -= packets.count)
-        receive_next(worker, (cw_session *)(void *)((uint8_t *)place - offsetof(cw_session, up)), &packets);
+    for (cw_place *place; left > 0 && (place = cw_turns_take(&worker->up, left, &packets)) != NULL; left -= packets.count) {
+        cw_session *session = (cw_session *)(void *)((uint8_t *)place - offsetof(cw_session, up));
+        if (session->access != 0) receive_natives(worker, session, &packets, now);
+        else receive_next(worker, session, &packets);
+    }
     while (worker->receiving != NULL) receive_some(worker, now);
     cw_worker_flush(worker, now);
 }

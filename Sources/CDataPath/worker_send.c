@@ -280,9 +280,8 @@ static void send_group(cw_worker *worker, cw_session *session, uint64_t now) {
     if (!session->sealing) cw_worker_arm(worker, session, now);
 }
 
-// What one step cannot leave waiting has its turn as well.
 static void queue_next(cw_worker *worker) {
-    uint32_t left = 2 * worker->config->batch_size, waiting = worker->down.packets;
+    uint32_t left = CW_WORKER_SERVES * worker->config->batch_size, waiting = worker->down.packets;
     if (waiting > CW_TURNS_WAITING && waiting - CW_TURNS_WAITING > left) left = waiting - CW_TURNS_WAITING;
     cw_packets packets;
     for (cw_place *place; left > 0 && (place = cw_turns_take(&worker->down, left, &packets)) != NULL; left -= packets.count) {
@@ -295,7 +294,6 @@ static void queue_next(cw_worker *worker) {
 }
 
 void cw_worker_flush(cw_worker *worker, uint64_t now) {
-    queue_next(worker);
     while (worker->sending != NULL) {
         cw_session *session = worker->sending;
         worker->sending = session->next_sending;
@@ -306,6 +304,11 @@ void cw_worker_flush(cw_worker *worker, uint64_t now) {
     if (worker->handed_to != 0) cw_worker_publish_handoffs(worker);
     cw_worker_flush_tun(worker, now);
     if (worker->wireguard != NULL) cw_wg_flush(worker->wireguard, worker->index, &worker->pool, now);
+}
+
+void cw_worker_send_waiting(cw_worker *worker, uint64_t now) {
+    if (worker->down.packets > 0) queue_next(worker);
+    cw_worker_flush(worker, now);
 }
 
 // ---- Where they come from ---------------------------------------------------------------------------------------------
@@ -324,8 +327,8 @@ void cw_worker_arrive(cw_worker *worker, cw_session *session, const cw_origin *o
     case CW_FROM_NATIVE:
         if (session->access != origin->identity || memcmp(session->peer, origin->peer, sizeof origin->peer) != 0)
             cw_worker_drop(worker, NULL, buffer, CW_DROP_WRONG_PEER);
-        else
-            cw_worker_receive_native(worker, session, buffer, now);
+        else if (!cw_turns_add(&worker->up, &session->up, buffer, now))
+            cw_worker_drop(worker, session, buffer, CW_DROP_FAIR_SHARE);
         return;
     }
     if (!cw_turns_add(&worker->down, &session->down, buffer, now)) cw_worker_drop(worker, session, buffer, CW_DROP_FAIR_SHARE);

@@ -90,7 +90,7 @@ static void route_jumbo(cw_worker *worker, uint8_t *packet, size_t length, uint6
 }
 
 static cw_buffer *take_buffer(cw_worker *worker, uint64_t now) {
-    if (worker->pool.available == 0) cw_worker_flush(worker, now); // what is queued holds them
+    if (worker->pool.available == 0) cw_worker_send_waiting(worker, now); // what waits holds them
     return cw_pool_take(&worker->pool);
 }
 
@@ -117,9 +117,14 @@ static uint32_t route_super(cw_worker *worker, cw_split *split, uint64_t now) {
 }
 
 void cw_worker_read_tun(cw_worker *worker, uint64_t now) {
+    enum { most = 4 }; // times what is served in a step, if the worker stays behind and sessions compete: see turns.h
     uint32_t limit = worker->config->batch_size;
+    if (cw_turns_overloaded(&worker->down, now)) limit *= most * CW_WORKER_SERVES;
+    bool more = true;
     // So many packets, give or take a super-packet's; and no more reads than that if nothing comes of them.
-    for (uint32_t reads = 0, packets = 0; reads < limit && packets < limit && worker->tun.fd >= 0 && cw_worker_may_read(worker, 1) > 0; reads++) {
+    for (uint32_t reads = 0, packets = 0; reads < limit && packets < limit && worker->tun.fd >= 0; reads++) {
+        if (cw_turns_full(&worker->down) || cw_worker_may_read(worker, 1) == 0) break;
+        if (worker->pool.available == 0) cw_worker_refill(worker, 0);
         cw_split split;
         cw_buffer *buffer = cw_pool_take(&worker->pool);
         cw_tun_result result = cw_tun_read(&worker->tun, buffer, CW_BUFFER_DATA, &split);
@@ -130,7 +135,10 @@ void cw_worker_read_tun(cw_worker *worker, uint64_t now) {
         }
         int error = errno;
         if (buffer != NULL) cw_pool_give(&worker->pool, buffer);
-        if (result == CW_TUN_EMPTY) break;
+        if (result == CW_TUN_EMPTY) {
+            more = false;
+            break;
+        }
         switch (result) {
         case CW_TUN_SUPER: packets += route_super(worker, &split, now); break;
         case CW_TUN_MALFORMED: worker->live.drops[CW_DROP_IP_MALFORMED]++; break;
@@ -138,5 +146,6 @@ void cw_worker_read_tun(cw_worker *worker, uint64_t now) {
         default: cw_worker_fail(worker, &worker->tun.fd, error); break;
         }
     }
+    worker->more_from_uplink = worker->more_from_uplink || (more && worker->tun.fd >= 0);
     cw_worker_flush(worker, now);
 }

@@ -46,7 +46,19 @@ static bool is_access(const cw_worker *worker, uint32_t identity) {
 typedef struct step {
     cw_worker *worker;
     uint64_t now;
+    size_t packets; // that it has brought
 } step;
+
+// The buffers are needed for the next batch of the same step. When the worker stays behind, what came waits for its turn (turns.h), and
+// other buffers are brought in.
+static void serve(cw_worker *worker, uint64_t now) {
+    bool overloaded = cw_turns_overloaded(&worker->up, now);
+    if (cw_turns_full(&worker->up)) cw_worker_receive_waiting(worker, now);
+    while (!overloaded && worker->up.packets > 0) cw_worker_receive_waiting(worker, now);
+    if (!cw_turns_overloaded(&worker->down, now) || cw_turns_full(&worker->down)) cw_worker_send_waiting(worker, now);
+    else cw_worker_flush(worker, now);
+    cw_worker_refill(worker, CW_MAX_BATCH);
+}
 
 // The engine has looked at version and length of each packet, and whether its peer may use the inner source.
 static void take(void *context, const cw_wg_incoming *packets, size_t count) {
@@ -66,15 +78,23 @@ static void take(void *context, const cw_wg_incoming *packets, size_t count) {
         if (route == 0) cw_worker_drop(worker, NULL, buffer, native ? CW_DROP_WRONG_PEER : CW_DROP_IP_NO_SESSION);
         else cw_worker_hand_over(worker, route, &origin, buffer, now);
     }
-    cw_worker_flush(worker, now); // the buffers are needed for the next batch of the same step
+    ((step *)context)->packets += count;
+    serve(worker, now);
 }
 
 void cw_worker_read_wireguard(cw_worker *worker, uint64_t epoll_data, uint64_t now) {
-    step context = {worker, now};
-    uint32_t reads = cw_worker_may_read(worker, CW_WG_RECEIVE);
-    if (reads == 0) return;
-    cw_worker_refill(worker, CW_MAX_BATCH); // one datagram may bring many packets
-    cw_worker_enter(worker);
-    (void)cw_wg_receive_some(worker->wireguard, worker->index, epoll_data, reads, &worker->pool, now, take, &context);
-    cw_worker_leave(worker);
+    enum { most = 4 }; // times what is served in a step, if the worker stays behind and sessions compete: see turns.h
+    step context = {worker, now, 0};
+    uint32_t reads;
+    bool more = true;
+    while (more && !cw_worker_is_full(worker) && (reads = cw_worker_may_read(worker, CW_WG_RECEIVE)) > 0) {
+        cw_worker_refill(worker, CW_MAX_BATCH); // one read may bring many packets
+        cw_worker_enter(worker);
+        more = cw_wg_receive_some(worker->wireguard, worker->index, epoll_data, reads, &worker->pool, now, take, &context);
+        cw_worker_leave(worker);
+        bool overloaded = cw_turns_overloaded(&worker->down, now) || cw_turns_overloaded(&worker->up, now);
+        if (!overloaded || context.packets >= most * CW_WORKER_SERVES * worker->config->batch_size) break;
+    }
+    worker->more_from_uplink = worker->more_from_uplink || more;
+    if (worker->access_count > 0) worker->more_to_receive = worker->more_to_receive || more;
 }

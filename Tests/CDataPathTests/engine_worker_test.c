@@ -76,7 +76,7 @@ static void send_to(uint8_t last) {
     CHECK(put_into_tun(last, 0));
     cw_worker_read_tun(&engine->workers[0], 1);
     cw_worker_take_handoffs(&engine->workers[1], 1);
-    cw_worker_flush(&engine->workers[1], 1);
+    cw_worker_send_waiting(&engine->workers[1], 1);
 }
 
 static uint64_t seen_by(unsigned slot) { // a socket pair refuses the address, so a packet that was sent counts there
@@ -141,9 +141,9 @@ static void test_full_handoff_ring(void) {
     cw_worker_flush(from, 1);
     while (cw_worker_has_handoffs(to)) {
         cw_worker_take_handoffs(to, 1);
-        cw_worker_flush(to, 1);
+        cw_worker_send_waiting(to, 1);
     }
-    while (to->down.packets > 0) cw_worker_flush(to, 1);
+    while (to->down.packets > 0) cw_worker_send_waiting(to, 1);
     CHECK_EQUAL(cw_session_at(to, 0)->live.drops[CW_DROP_IP_MALFORMED], capacity);
     send_to(1);
     CHECK_EQUAL(seen_by(0), 1);
@@ -181,13 +181,13 @@ static void test_held_back(void) {
     CHECK(cw_turns_full(&to->down));
     CHECK_EQUAL(from->held_back == 0, cw_ring_count(&engine->handoffs[1]) <= capacity / 2);
     for (uint32_t i = 0; i < capacity && seen_by(0) < put; i++) {
-        cw_worker_flush(to, 1);
+        cw_worker_send_waiting(to, 1);
         cw_worker_take_handoffs(to, 1);
     }
     CHECK(from->held_back == 0 && was_nudged(from) && !was_nudged(from));
     cw_worker_read_tun(from, 1);
     cw_worker_take_handoffs(to, 1);
-    cw_worker_flush(to, 1);
+    cw_worker_send_waiting(to, 1);
     CHECK_EQUAL(seen_by(0), put + 1);
     CHECK_EQUAL(from->live.drops[CW_DROP_OVERFLOW] + to->live.drops[CW_DROP_OVERFLOW], 0);
     stop();
@@ -224,7 +224,7 @@ static void test_held_back_asleep(void) {
         }
         if (now_held || put == packets) {
             cw_worker_take_handoffs(to, 1);
-            while (to->down.packets > 0) cw_worker_flush(to, 1);
+            while (to->down.packets > 0) cw_worker_send_waiting(to, 1);
         }
         poll(NULL, 0, 1);
         waited++;
