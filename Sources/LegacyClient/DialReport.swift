@@ -54,6 +54,11 @@ public struct DialReport: Codable, Sendable {
         public var lost: Int
         public var ping: Ping?
         public var upMilliseconds: Spread?
+        /// From the first session's turn until the last one was up, and log-ins for each second of that.
+        public var setupSeconds: Double?
+        public var logInsPerSecond: Double?
+        /// Sessions that never came up or did not stay up, by what the client has to say about it.
+        public var causes: [String: Int]
         public var packetsIn: UInt64
         public var packetsOut: UInt64
         public var bytesIn: UInt64
@@ -97,12 +102,24 @@ public struct DialReport: Codable, Sendable {
             Session(status, ping: status.network.flatMap { pings?[$0.address] }.map { Ping([$0]) })
         }
         let lost = statuses.count { $0.failure?.kind == .lost }
+        let setup = Self.setup(of: statuses)
         totals = Totals(
             sessions: statuses.count, up: statuses.count { $0.phase == .up },
             failed: statuses.count { $0.failure != nil } - lost, lost: lost, ping: pings.map { Ping(Array($0.values)) },
-            upMilliseconds: Spread(statuses.compactMap { $0.upTime?.milliseconds }),
+            upMilliseconds: Spread(statuses.compactMap { $0.upTime?.milliseconds }), setupSeconds: setup?.seconds,
+            logInsPerSecond: setup?.rate, causes: Dictionary(statuses.compactMap { $0.failure.map { ($0.description, 1) } }, uniquingKeysWith: +),
             packetsIn: statuses.sum(\.packetsIn), packetsOut: statuses.sum(\.packetsOut), bytesIn: statuses.sum(\.bytesIn),
             bytesOut: statuses.sum(\.bytesOut))
+    }
+}
+
+extension DialReport {
+    private static func setup(of statuses: [SessionStatus]) -> (seconds: Double, rate: Double)? {
+        let ups = statuses.compactMap(\.upAt)
+        let turns = statuses.compactMap { status in status.upAt.flatMap { at in status.upTime.map { at - $0 } } }
+        guard let first = turns.min(), let last = ups.max(), first < last else { return nil }
+        let seconds = (last - first) / .seconds(1)
+        return ((seconds * 1000).rounded() / 1000, (Double(ups.count) / seconds).rounded())
     }
 }
 

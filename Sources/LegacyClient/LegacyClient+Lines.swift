@@ -15,7 +15,7 @@ extension LegacyClient {
     func place(_ number: Int, callID: UInt16, now: ContinuousClock.Instant) {
         if let line = openLine, let taken = lines[line]?.connection.openCall(callID, now: now), taken {
             add(number, callID: callID, to: line)
-            armLine(line, now: now)
+            armLine(line)
             return
         }
         let line = nextLine
@@ -108,7 +108,7 @@ extension LegacyClient {
     }
 
     private func remove(_ line: Int) {
-        lines[line]?.timer?.cancel()
+        cancel(lines[line]?.timer)
         lines[line] = nil
         if openLine == line { openLine = nil }
         lineIsGone()
@@ -139,22 +139,17 @@ extension LegacyClient {
                 return
             }
         }
-        armLine(line, now: now)
+        armLine(line)
         // Not from inside the connection's own actions.
         if ended { eventLoop.execute { self.assumeIsolated { $0.stopIfUnused(line) } } }
     }
 
-    private func armLine(_ line: Int, now: ContinuousClock.Instant) {
-        guard let deadline = lines[line]?.connection.nextDeadline else { return }
-        if let timer = lines[line]?.timer, timer.at <= deadline { return }
-        lines[line]?.timer?.cancel()
-        let task = eventLoop.scheduleTask(in: TimeAmount(until: deadline, now: now)) {
-            self.assumeIsolated { $0.timer(ofLine: line) }
-        }
-        lines[line]?.timer = Timer(at: deadline, task: task)
+    private func armLine(_ line: Int) {
+        guard let control = lines[line], let timer = timer(.line(line), at: control.connection.nextDeadline, insteadOf: control.timer) else { return }
+        lines[line]?.timer = timer
     }
 
-    private func timer(ofLine line: Int) {
+    func timer(ofLine line: Int) {
         guard !hasVanished else { return }
         lines[line]?.timer = nil
         let now = ContinuousClock.now

@@ -26,7 +26,7 @@ extension LegacyClient {
         sessions[number - 1].setupDeadline = now + configuration.setupTimeout
         sessions[number - 1].status.phase = .connecting
         sessions[number - 1].status.localCallID = callID
-        arm(number, now: now)
+        arm(number)
         place(number, callID: callID, now: now)
     }
 
@@ -94,7 +94,7 @@ extension LegacyClient {
         guard sessions.indices.contains(number - 1), sessions[number - 1].call != nil, !hasVanished else { return }
         let actions = body(&sessions[number - 1].call!)
         for action in actions { perform(action, of: number, now: now) }
-        arm(number, now: now)
+        arm(number)
     }
 
     private func perform(_ action: LegacyCall.Action, of number: Int, now: ContinuousClock.Instant) {
@@ -118,18 +118,21 @@ extension LegacyClient {
     private func networkUp(_ number: Int, _ agreed: SessionNetwork, now: ContinuousClock.Instant) {
         guard sessions[number - 1].status.phase != .closing else { return }
         let before = sessions[number - 1].status.network
-        do {
-            try network.add(agreed.address, mtu: agreed.mtu)
-            if let before { try network.remove(before.address) }
-        } catch {
-            fail(number, .local("\(error)"))
-            return
+        if configuration.addsAddresses {
+            do {
+                try network.add(agreed.address, mtu: agreed.mtu)
+                if let before { try network.remove(before.address) }
+            } catch {
+                fail(number, .local("\(error)"))
+                return
+            }
         }
         sessions[number - 1].status.network = agreed
         sessions[number - 1].status.phase = .up
         sessions[number - 1].setupDeadline = nil
         if sessions[number - 1].status.upTime == nil {
             sessions[number - 1].status.upTime = sessions[number - 1].startedAt.map { now - $0 }
+            sessions[number - 1].status.upAt = now
         }
         tell.yield(.up(number, agreed))
         isSetUp(number)
@@ -148,8 +151,8 @@ extension LegacyClient {
         guard !sessions[number - 1].isOver else { return }
         let now = ContinuousClock.now
         let session = sessions[number - 1]
-        session.timer?.cancel()
-        sessions[number - 1].timer = nil
+        cancel(session.timer)
+        session.timer = nil
         sessions[number - 1].call = nil
         if session.isOpen {
             sessions[number - 1].status.counters = engine.counters(of: [UInt64(number)]).first ?? nil
@@ -157,7 +160,7 @@ extension LegacyClient {
             submit(number, .close)
         }
         if let callID = session.status.localCallID { callIDs.release(callID, now: now) }
-        if let address = session.status.network?.address {
+        if configuration.addsAddresses, let address = session.status.network?.address {
             do { try network.remove(address) } catch { logger.warning("session \(number): \(error)") }
         }
         sessions[number - 1].status.failure = failure
@@ -176,18 +179,13 @@ extension LegacyClient {
 
     // ---- time ----
 
-    private func arm(_ number: Int, now: ContinuousClock.Instant) {
-        guard let deadline = sessions[number - 1].deadline else { return }
-        // A timer that fires too early does no harm: it looks, and is armed again.
-        if let timer = sessions[number - 1].timer, timer.at <= deadline { return }
-        sessions[number - 1].timer?.cancel()
-        let task = eventLoop.scheduleTask(in: TimeAmount(until: deadline, now: now)) {
-            self.assumeIsolated { $0.timer(ofSession: number) }
-        }
-        sessions[number - 1].timer = Timer(at: deadline, task: task)
+    private func arm(_ number: Int) {
+        let session = sessions[number - 1]
+        guard let timer = timer(.session(number), at: session.deadline, insteadOf: session.timer) else { return }
+        session.timer = timer
     }
 
-    private func timer(ofSession number: Int) {
+    func timer(ofSession number: Int) {
         let now = ContinuousClock.now
         sessions[number - 1].timer = nil
         guard !sessions[number - 1].isOver, !hasVanished else { return }
@@ -196,7 +194,7 @@ extension LegacyClient {
             fail(number, .timeOut)
         }
         withCall(number, now: now) { $0.timer(now: now) }
-        arm(number, now: now)
+        arm(number)
     }
 }
 

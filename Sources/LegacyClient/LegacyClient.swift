@@ -4,6 +4,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import PPTP
+import Timers
 
 /// Many legacy sessions at once, as their devices would open them: TCP control connections, PPP over GRE, MPPE, and one TUN
 /// interface that carries the sessions' addresses. Everything but the packets runs on one event loop.
@@ -24,6 +25,9 @@ public actor LegacyClient {
         public var callsPerConnection = 1
         /// Sent through the sessions; a socket chooses its session by its own address.
         public var routes: [IPPrefix] = []
+        /// Whether sessions' addresses are added to the interface. Without them nothing is sent through the sessions; the kernel's work for
+        /// each address grows with the number that it has.
+        public var addsAddresses = true
         /// Of the path to the server, outside.
         public var pathMTU: UInt16 = 1500
         public var connectTimeout = Duration.seconds(10)
@@ -51,6 +55,9 @@ public actor LegacyClient {
     /// By number, from 1; the number is also the session's handle in the data path.
     var sessions: [Session] = []
     var lines: [Int: ControlLine] = [:]
+    private lazy var timers = LoopTimers<ClientTimerOwner>(on: eventLoop) { [weak self] owner in
+        self?.assumeIsolated { $0.fired(owner) }
+    }
     /// The one that still takes calls, when they share connections.
     var openLine: Int?
     var nextLine = 1
@@ -144,7 +151,7 @@ public actor LegacyClient {
         hasVanished = true
         isStopping = true
         for line in lines.values {
-            line.timer?.cancel()
+            cancel(line.timer)
             line.channel?.fallSilent()
         }
         for number in sessions.indices.map({ $0 + 1 }) where !sessions[number - 1].isOver { end(number, nil) }
@@ -155,6 +162,7 @@ public actor LegacyClient {
         breakLines()
         pump?.stop()
         pump = nil
+        timers.stop()
         engine.stop()
         tell.finish()
     }
@@ -168,10 +176,30 @@ public actor LegacyClient {
     private func breakLines() {
         for number in sessions.indices.map({ $0 + 1 }) where !sessions[number - 1].isOver { end(number, nil) }
         let channels = lines.values.compactMap(\.channel)
-        for line in lines.values { line.timer?.cancel() }
+        for line in lines.values { cancel(line.timer) }
         lines = [:]
         for channel in channels { channel.close(promise: nil) }
         lineIsGone()
+    }
+
+    // ---- timers ----
+
+    /// A timer for `deadline`, or nil if `old` serves: one that fires too early does no harm, it looks and is set again.
+    func timer(_ owner: ClientTimerOwner, at deadline: ContinuousClock.Instant?, insteadOf old: ClientTimer?) -> ClientTimer? {
+        guard let deadline, old.map({ $0.at > deadline }) ?? true else { return nil }
+        cancel(old)
+        return ClientTimer(at: deadline, token: timers.schedule(owner, at: deadline))
+    }
+
+    func cancel(_ timer: ClientTimer?) {
+        if let timer { timers.cancel(timer.token) }
+    }
+
+    private func fired(_ owner: ClientTimerOwner) {
+        switch owner {
+        case .session(let number): timer(ofSession: number)
+        case .line(let line): timer(ofLine: line)
+        }
     }
 
     // ---- the data path ----

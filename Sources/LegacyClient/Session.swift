@@ -1,8 +1,9 @@
 import NIOCore
 import PPTP
+import Timers
 
-/// One session's place in the client.
-struct Session {
+/// One session's place in the client, to which alone it belongs.
+final class Session {
     var status: SessionStatus
     let account: LegacyAccount
     var line: Int?
@@ -14,7 +15,7 @@ struct Session {
     var isBeingSetUp = false
     var startedAt: ContinuousClock.Instant?
     var setupDeadline: ContinuousClock.Instant?
-    var timer: Timer?
+    var timer: ClientTimer?
 
     var number: Int { status.number }
     var isOver: Bool { status.phase == .closed || status.phase == .failed }
@@ -35,16 +36,21 @@ struct ControlLine {
     /// All that it ever had.
     var callCount = 0
     var channel: LineChannel?
-    var timer: Timer?
+    var timer: ClientTimer?
 
     init(profile: ClientProfile) { connection = ClientConnection(profile: profile) }
 }
 
-/// A scheduled call and when it comes.
-struct Timer {
+/// Whose deadline a timer is, by number.
+enum ClientTimerOwner: Sendable {
+    case session(Int)
+    case line(Int)
+}
+
+/// A timer that runs, and when it comes.
+struct ClientTimer {
     let at: ContinuousClock.Instant
-    let task: Scheduled<Void>
-    func cancel() { task.cancel() }
+    let token: TimerWheel<ClientTimerOwner>.Token
 }
 
 extension TimeAmount {

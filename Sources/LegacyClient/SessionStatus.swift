@@ -106,6 +106,8 @@ public struct SessionStatus: Sendable {
     /// From the session's turn to its call, and to its network.
     public var callTime: Duration?
     public var upTime: Duration?
+    /// When it came up first.
+    public var upAt: ContinuousClock.Instant?
     public var counters: Counters?
 }
 

@@ -18,7 +18,8 @@ struct Dial: AsyncParsableCommand {
             It runs as root (CAP_NET_ADMIN and CAP_NET_RAW), best in a network namespace of its own. When all sessions are up it prints \
             "ready" on standard output (with --json on standard error), so that a script can wait for that line; progress and complaints \
             go to standard error. It stays up until SIGINT or SIGTERM, or for the time of --hold, then hangs up the way the chosen profile does it. If a session cannot \
-            be set up, the others are still pinged, and the run ends without holding. Routes that contain the server's own address are \
+            be set up, the others are still pinged, and the run ends without holding; with --redial it is dialled again until it is up, and "ready" \
+            is printed whenever all are. Routes that contain the server's own address are \
             refused: the tunnel would swallow itself.
 
             PROFILES
@@ -48,6 +49,10 @@ struct Dial: AsyncParsableCommand {
               A thousand sessions, 64 at a time, as Windows machines, each pinging, with a report for a script:
                 causeway dial --server 192.0.2.1 --user 'load%04d' --count 1000 --concurrency 64 --password-file load.password \\
                   --profile windows --ping 10.99.0.1 --ping-count 3 --hold 0 --json
+
+              How many log-ins a second does a gateway take? (In the report: logInsPerSecond, upMilliseconds, causes)
+                causeway dial --server 192.0.2.1 --user 'load%d' --count 10000 --concurrency 256 --password-file load.password \
+                  --profile embedded --only-log-in --hold 0 --json
 
               Pull the plug after ten seconds; the server hears nothing more:
                 causeway dial --server 192.0.2.1 --user alice --password-file alice.password --vanish-after 10s --hold 60s
@@ -118,6 +123,14 @@ struct Dial: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Time for each session from its turn to its network.", valueName: "duration"))
     var setupTimeout = Span(.seconds(60))
 
+    @Option(
+        help: ArgumentHelp(
+            "Dial a session that could not be set up or was lost again, after half to one and a half times this long.", valueName: "duration"))
+    var redial: Span?
+
+    @Flag(help: "Do not add sessions' addresses to the interface: nothing is sent through them, and thousands log in faster.")
+    var onlyLogIn = false
+
     @Option(help: ArgumentHelp("MPPE strength: 128, 56 or 40.", valueName: "bits"))
     var keyBits = 128
 
@@ -150,6 +163,9 @@ struct Dial: AsyncParsableCommand {
         try check(!(noEncryption && stateful), "--stateful and --no-encryption exclude each other")
         try check(ping?.family != .v6, "--ping: an IPv4 address is expected")
         try check(ping == nil || pingCount > 0 || hold?.duration != .zero, "--ping-count 0 never ends with --hold 0")
+        try check(ping == nil || !(onlyLogIn || redial != nil), "--ping goes with neither --only-log-in nor --redial")
+        try check(redial == nil || vanishAfter == nil, "--redial and --vanish-after exclude each other")
+        try check(redial.map { $0.duration > .zero } ?? true, "--redial: more than 0 is expected")
         try check(prefixes.count <= 31, "--prefix: at most 31 are carried besides the session's address")
         let names: [String]
         do {

@@ -16,6 +16,8 @@ struct DialRun {
         case pinged
         case held
         case vanish
+        /// The account with this index.
+        case redial(Int)
     }
 
     /// The server may take this long after its last IPCP packet to have its interface and routes ready.
@@ -30,10 +32,15 @@ struct DialRun {
     private var addresses: [Int: IPAddress] = [:]
     private var failures: [Int: SessionFailure] = [:]
     private var total = 0
+    private var accounts: [LegacyAccount] = []
+    /// Which account a session is of, by their numbers; those that were dialled again come after the first ones.
+    private var accountOf: [Int: Int] = [:]
+    private var redials = 0
     private var isReady = false
     private var wasInterrupted = false
     private var pinger: Pinger?
     private var pingsDone = true
+    private var isHolding = false
     private var holdIsOver = false
     private var shown = ""
 
@@ -66,7 +73,8 @@ struct DialRun {
     }
 
     private mutating func run(on eventLoop: any EventLoop) async throws -> ExitCode {
-        let (configuration, accounts) = try await prepare()
+        let configuration: LegacyClient.Configuration
+        (configuration, accounts) = try await prepare()
         let client = try LegacyClient(configuration, on: eventLoop, logger: logger)
         total = accounts.count
         let tasks = Tasks()
@@ -80,7 +88,7 @@ struct DialRun {
         defer { tasks.cancel() }
         do {
             try await client.start()
-            _ = await client.dial(accounts)
+            for (index, number) in (await client.dial(accounts) ?? 1...1).enumerated() { accountOf[number] = index }
             for await happening in happenings {
                 try await handle(happening, client: client, tasks: tasks, eventLoop: eventLoop)
                 if isOver { break }
@@ -129,7 +137,9 @@ struct DialRun {
         }
         var configuration = LegacyClient.Configuration(server: server, profile: profile, interface: options.interface)
         configuration.workers = options.workers
-        configuration.sessionCapacity = accounts.count
+        // Those that are lost and those that are dialled again may meet.
+        configuration.sessionCapacity = accounts.count * (options.redial == nil ? 1 : 2)
+        configuration.addsAddresses = !options.onlyLogIn
         configuration.concurrency = options.concurrency
         configuration.callsPerConnection = options.callsPerConnection
         configuration.routes = options.routes
@@ -146,8 +156,12 @@ struct DialRun {
 
     // ---- the run ----
 
+    /// Without --redial a session is decided when it is up or has failed; with it all have to be up.
+    private var isComplete: Bool { options.redial == nil ? decided.count == total : addresses.count == total }
+
     private var isOver: Bool {
         if wasInterrupted { return true }
+        if options.redial != nil { return holdIsOver }
         guard decided.count == total else { return false }
         if addresses.isEmpty { return options.vanishAfter == nil || holdIsOver }
         return pingsDone && (holdIsOver || !failures.isEmpty && !isReady)
@@ -160,6 +174,10 @@ struct DialRun {
         case .session(.up(let number, let network)):
             addresses[number] = network.address
             try await decide(number, client: client, tasks: tasks, eventLoop: eventLoop)
+        case .session(.failed(let number, let failure)) where options.redial != nil:
+            redial(number, failure, tasks: tasks)
+        case .redial(let index):
+            for number in await client.dial([accounts[index]]) ?? 1...1 { accountOf[number] = index }
         case .session(.failed(let number, let failure)):
             failures[number] = failure
             say("session \(number): \(failure)")
@@ -181,7 +199,7 @@ struct DialRun {
     private mutating func decide(
         _ number: Int, client: LegacyClient, tasks: Tasks, eventLoop: any EventLoop
     ) async throws {
-        guard decided.insert(number).inserted, decided.count == total else { return }
+        guard decided.insert(number).inserted, isComplete else { return }
         showProgress()
         if failures.isEmpty {
             isReady = true
@@ -203,8 +221,19 @@ struct DialRun {
             }
         }
         if options.pingCount == 0 { pingsDone = true }
-        if let hold = options.hold { tasks.add(after: hold.duration) { [tell] in tell.yield(.held) } }
+        // Holding begins with the first time.
+        if let hold = options.hold, !isHolding { tasks.add(after: hold.duration) { [tell] in tell.yield(.held) } }
+        isHolding = true
         if let pause = options.vanishAfter { tasks.add(after: pause.duration) { [tell] in tell.yield(.vanish) } }
+    }
+
+    private mutating func redial(_ number: Int, _ failure: SessionFailure, tasks: Tasks) {
+        addresses[number] = nil
+        redials += 1
+        // Thousands of lines would say no more; the report has them all.
+        if redials & (redials - 1) == 0 { say("session \(number): \(failure); dialling again (\(redials) so far)") }
+        guard let pause = options.redial, let index = accountOf.removeValue(forKey: number) else { return }
+        tasks.add(after: pause.duration * Double.random(in: 0.5...1.5)) { [tell] in tell.yield(.redial(index)) }
     }
 
     // ---- output ----
@@ -236,7 +265,7 @@ struct DialRun {
         let kinds = Set(failures.values.map(\.kind))
         if kinds.contains(.authentication) { return .noPermission }
         if kinds.contains(where: { $0 != .lost }) { return .unavailable }
-        if !kinds.isEmpty || report.totals.ping?.lost ?? 0 > 0 || decided.count < total { return .temporary }
+        if !kinds.isEmpty || report.totals.ping?.lost ?? 0 > 0 || !isComplete { return .temporary }
         return .success
     }
 }

@@ -42,6 +42,24 @@ struct DialReportTests {
         #expect((totals.ping?.sent, totals.ping?.received, totals.ping?.lost) == (1, 1, 0))
     }
 
+    @Test func theSetUpIsCountedFromTheFirstTurnToTheLastThatIsUp() {
+        let now = ContinuousClock.now
+        func status(_ number: Int, up at: Double, after: Double) -> SessionStatus {
+            var status = SessionStatus(number: number, user: "u", phase: .up)
+            (status.upAt, status.upTime) = (now + .seconds(at), .seconds(after))
+            return status
+        }
+        let failed = SessionStatus(number: 3, user: "u", phase: .failed, failure: .connection("refused"))
+        func report(_ statuses: [SessionStatus]) -> DialReport {
+            DialReport(server: "192.0.2.1", profile: "pppd", interface: "cwdial0", statuses: statuses, pings: nil, stray: Counters())
+        }
+        let totals = report([status(1, up: 1.5, after: 0.5), status(2, up: 3, after: 0.1), failed]).totals
+        #expect((totals.setupSeconds, totals.logInsPerSecond) == (2, 1))
+        #expect(totals.causes == ["no connection: refused": 1])
+        let none = report([failed]).totals
+        #expect(none.setupSeconds == nil && none.logInsPerSecond == nil)
+    }
+
     @Test func sessions() {
         let sessions = Self.report.sessions
         #expect(sessions[0].ping?.received == 1)

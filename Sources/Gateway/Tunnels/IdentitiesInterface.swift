@@ -8,7 +8,7 @@ import WireGuard
 /// like those that the kernel's interfaces would have, as many as there might be of these.
 final class IdentitiesInterface: WireGuardInterface {
     private struct State {
-        var identities: [WireGuardEngine.Identity] = []
+        var identities: Set<WireGuardEngine.Identity> = []
         var sockets: IdentitySockets?
     }
     private let engine: WireGuardEngine
@@ -22,14 +22,21 @@ final class IdentitiesInterface: WireGuardInterface {
             let sockets = IdentitySockets(server: server, engine: engine, most: most, name: name, logger: logger)
             sockets.clearLeftovers()
             state.sockets = sockets
-            state.sockets?.follow(state.identities)
+            for identity in state.identities { state.sockets?.add(identity) }
         }
     }
 
-    func replace(_ new: [WireGuardEngine.Identity]) {
+    func add(_ identity: WireGuardEngine.Identity) {
         state.withLock { state in
-            state.identities = new
-            state.sockets?.follow(new)
+            state.identities.insert(identity)
+            state.sockets?.add(identity)
+        }
+    }
+
+    func remove(_ identity: WireGuardEngine.Identity) {
+        state.withLock { state in
+            state.identities.remove(identity)
+            state.sockets?.remove(identity)
         }
     }
 
@@ -75,6 +82,8 @@ private struct IdentitySockets {
     let name: @Sendable (Int) -> String
     let logger: Logger
     private var numbers: [WireGuardEngine.Identity: Int] = [:]
+    /// Those without a socket, until there is room.
+    private var waiting: Set<WireGuardEngine.Identity> = []
     /// Names that cannot be had; after a few nobody goes on trying.
     private var refused: Set<Int> = []
     private var hasComplained = false
@@ -89,30 +98,36 @@ private struct IdentitySockets {
         for number in 1...most { UAPIListener.clearLeftover(name(number)) }
     }
 
-    mutating func follow(_ identities: [WireGuardEngine.Identity]) {
-        let present = Set(identities)
-        for (identity, number) in numbers where !present.contains(identity) {
-            numbers[identity] = nil
-            server.withdraw(name(number))
-        }
-        for identity in identities where numbers[identity] == nil { open(identity) }
+    mutating func add(_ identity: WireGuardEngine.Identity) {
+        guard numbers[identity] == nil, !open(identity) else { return }
+        waiting.insert(identity)
+        guard !hasComplained else { return }
+        hasComplained = true
+        logger.notice(
+            "`wg show` has \(numbers.count) of \(name(1)) and so on, no more (most-identities is \(most)); all are in: causeway hub identities")
     }
 
-    private mutating func open(_ identity: WireGuardEngine.Identity) {
+    mutating func remove(_ identity: WireGuardEngine.Identity) {
+        waiting.remove(identity)
+        guard let number = numbers.removeValue(forKey: identity) else { return }
+        server.withdraw(name(number))
+        if let next = waiting.first, open(next) { waiting.remove(next) }
+    }
+
+    private mutating func open(_ identity: WireGuardEngine.Identity) -> Bool {
+        // The usual case where there are thousands, and then nothing is looked for.
+        guard numbers.count + refused.count < most, refused.count < Self.mostRefusals else { return false }
         let taken = refused.union(numbers.values)
         for number in 1...most where refused.count < Self.mostRefusals && !taken.contains(number) {
             do {
                 try server.serve(name(number), EngineInterface(engine: engine, identity: identity))
                 numbers[identity] = number
-                return
+                return true
             } catch {
                 refused.insert(number)
                 logger.warning("`wg show` will not find an identity as \(name(number)): \(error)")
             }
         }
-        guard !hasComplained else { return }
-        hasComplained = true
-        logger.notice(
-            "`wg show` has \(numbers.count) of \(name(1)) and so on, no more (most-identities is \(most)); all are in: causeway hub identities")
+        return false
     }
 }

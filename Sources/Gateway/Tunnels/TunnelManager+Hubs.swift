@@ -34,30 +34,43 @@ extension TunnelManager {
         tunnels[name].flatMap { $0.routes.indices.contains(route) ? $0 : nil }
     }
 
+    /// What a look at one uplink has to know; nil if the route has changed hubs since. It is not the tunnel: while somebody holds that,
+    /// each change copies all of its uplinks, and there may be thousands.
+    private func standing(
+        of uplink: String, _ route: Int, of name: String, since selector: HubSelector
+    ) -> (watch: HandshakeWatch, probe: HubProbe?)? {
+        guard let tunnel = tunnel(name, with: route), tunnel.selectors[route].current == selector.current,
+            let watch = tunnel.uplinks[uplink]?.watches[route]
+        else { return nil }
+        return (watch, tunnel.probe)
+    }
+
     private func watchHub(_ route: Int, of name: String) async {
         guard let before = tunnel(name, with: route) else { return }
         let key = before.routes[route].publicKey(at: before.selectors[route].current)
         var names: [String] = []
         var votes: [HubSelector.Uplink] = []
         for (uplinkName, uplink) in before.uplinks.sorted(by: { $0.key < $1.key }) {
-            guard let peer = try? await uplink.backend.glance(at: key), let current = tunnel(name, with: route),
-                current.selectors[route].current == before.selectors[route].current, var watch = current.uplinks[uplinkName]?.watches[route]
+            guard let peer = try? await uplink.backend.glance(at: key),
+                let (known, probe) = standing(of: uplinkName, route, of: name, since: before.selectors[route])
             else { continue }
+            var watch = known
             // The traffic of one that tries another endpoint of the same hub says nothing about this one.
-            if let probe = current.probe, probe.route == route, probe.uplink == uplinkName, probe.isSameHub, probe.hasBegun { continue }
+            if let probe, probe.route == route, probe.uplink == uplinkName, probe.isSameHub, probe.hasBegun { continue }
             if watch.observe(peer, speaksFirst: before.selectors[route].current != nil, now: now()) { handshakeCompleted(uplinkName, route, of: name) }
             tunnels[name]?.uplinks[uplinkName]?.watches[route] = watch
             if peer.lostPackets != nil {
                 // Before the assignment: that holds the tunnel exclusively while its right side is worked out.
                 let lost = tunnels[name]?.uplinks[uplinkName]?.losses[route].observe(peer) ?? 0
-                tunnels[name]?.lostPackets = (current.lostPackets ?? 0) + lost
+                let lostBefore = tunnels[name]?.lostPackets ?? 0
+                tunnels[name]?.lostPackets = lostBefore + lost
             }
             names.append(uplinkName)
             votes.append(
                 .init(
                     hasCompleted: watch.hasCompleted, tryingSince: watch.tryingSince, heardAt: watch.heardAt,
                     // Without keepalives nothing would begin the new session.
-                    mayBeAsked: peer.keepalive > 0 && current.probe == nil))
+                    mayBeAsked: peer.keepalive > 0 && probe == nil))
         }
         if tunnels[name]?.outage == nil, let since = votes.compactMap(\.tryingSince).min() { tunnels[name]?.outage = HubOutage(began: since) }
         let answered = await probeIsAnswered(route, of: name)

@@ -10,37 +10,38 @@ extension TunnelManager {
 
     /// The way out of a session. An identity that is not up yet comes up.
     func acquire(_ request: UplinkRequest, for session: UInt64) async throws -> UplinkGrant {
-        while let tunnel = tunnels[request.tunnel], !isEnding {
-            let name = tunnel.settings.identityName(of: request)
-            guard let identity = tunnel.identities[name] else {
+        // Nobody holds a tunnel while it is changed: that would copy all of its uplinks.
+        while let name = tunnels[request.tunnel]?.settings.identityName(of: request), !isEnding {
+            guard let address = tunnels[request.tunnel]?.identities[name].map(\.address) else {
                 throw GatewayError("tunnel \"\(request.tunnel)\" has no identity \"\(name)\" for user \"\(request.user)\": reload, so that one is made")
             }
-            guard let uplink = tunnel.uplinks[name], uplink.isReady else {
+            guard let device = tunnels[request.tunnel]?.uplinks[name].flatMap({ $0.isReady ? $0.device : nil }) else {
                 try await begin(name, of: request.tunnel)
                 continue
             }
             tunnels[request.tunnel]?.uplinks[name]?.holders[session] = []
             tunnels[request.tunnel]?.uplinks[name]?.unusedSince = nil
-            return UplinkGrant(identity: uplink.device.identity, address: identity.address)
+            return UplinkGrant(identity: device.identity, address: address)
         }
         throw GatewayError("tunnel \"\(request.tunnel)\" \(isEnding ? "is ending" : "does not run")")
     }
 
     func confine(_ prefixes: [IPPrefix], of session: UInt64, to request: UplinkRequest) throws {
-        guard let tunnel = tunnels[request.tunnel] else { throw GatewayError("tunnel \"\(request.tunnel)\" is ending") }
-        let name = tunnel.settings.identityName(of: request)
-        guard tunnel.uplinks[name]?.holders[session] != nil else { return }
+        guard let (name, kind) = tunnels[request.tunnel].map({ ($0.settings.identityName(of: request), $0.kind) }) else {
+            throw GatewayError("tunnel \"\(request.tunnel)\" is ending")
+        }
+        guard tunnels[request.tunnel]?.uplinks[name]?.holders[session] != nil else { return }
         tunnels[request.tunnel]?.uplinks[name]?.holders[session] = prefixes
-        try restoreRoutingAfterChange(of: tunnel.kind)
+        try restoreRoutingAfterChange(of: kind)
     }
 
     func release(_ request: UplinkRequest, by session: UInt64) {
-        guard let tunnel = tunnels[request.tunnel] else { return }
-        let name = tunnel.settings.identityName(of: request)
-        guard var uplink = tunnel.uplinks[name], uplink.holders.removeValue(forKey: session) != nil else { return }
-        if uplink.holders.isEmpty { uplink.unusedSince = now() }
-        tunnels[request.tunnel]?.uplinks[name] = uplink
-        if tunnel.settings.mode != .shared, tunnel.kind == .kernel { restoreRouting(live: live) }
+        guard let (name, isRouted) = tunnels[request.tunnel].map({ tunnel in
+            (tunnel.settings.identityName(of: request), tunnel.settings.mode != .shared && tunnel.kind == .kernel)
+        }), tunnels[request.tunnel]?.uplinks[name]?.holders.removeValue(forKey: session) != nil
+        else { return }
+        if tunnels[request.tunnel]?.uplinks[name]?.holders.isEmpty == true { tunnels[request.tunnel]?.uplinks[name]?.unusedSince = now() }
+        if isRouted { restoreRouting(live: live) }
     }
 
     // MARK: Making
@@ -79,23 +80,39 @@ extension TunnelManager {
             }
         } catch {
             tunnels[tunnelName]?.uplinks[name] = nil
-            listUplinks(of: tunnelName)
+            unlist(uplink, of: tunnelName)
             try? await uplink.backend.remove()
             throw error
         }
     }
 
-    /// The device. One that nobody has used for longest makes room where there is none.
+    /// What a new uplink is made with.
+    private struct Place {
+        var interface: String
+        var backend: any TunnelBackend
+        /// nil where the kernel does not route.
+        var table: UInt32?
+    }
+
+    /// nil: all interfaces are taken.
+    private func place(in tunnelName: String) throws -> Place? {
+        guard !isEnding, let tunnel = tunnels[tunnelName] else { throw GatewayError("tunnel \"\(tunnelName)\" is ending") }
+        guard let interface = interfaceName(of: tunnel) else { return nil }
+        return Place(
+            interface: interface, backend: tunnel.devices.backend(interface, tunnel.settings),
+            table: tunnel.kind == .kernel ? table(of: tunnel) : nil)
+    }
+
+    /// The device. One that nobody has used for longest makes room where there is none. The tunnel is not held meanwhile: with many users
+    /// somebody always waits here, and each change of a tunnel that somebody holds copies all of its uplinks.
     private func create(_ identity: UplinkIdentity, of tunnelName: String) async throws -> Uplink {
         while true {
-            guard !isEnding, let tunnel = tunnels[tunnelName] else { throw GatewayError("tunnel \"\(tunnelName)\" is ending") }
-            guard let interface = interfaceName(of: tunnel) else {
-                if await makeRoom(for: tunnel) { continue }
+            guard let place = try place(in: tunnelName) else {
+                if await makeRoom(for: tunnelName) { continue }
                 throw GatewayError(
-                    "tunnel \"\(tunnelName)\": \(tunnel.settings.mostIdentities) identities are in use (most-identities); set backend = \"embedded\"")
+                    "tunnel \"\(tunnelName)\": \(tunnels[tunnelName]?.settings.mostIdentities ?? 0) identities are in use (most-identities); set backend = \"embedded\"")
             }
-            let backend = tunnel.devices.backend(interface, tunnel.settings)
-            let table = tunnel.kind == .kernel ? table(of: tunnel) : nil
+            let (interface, backend, table) = (place.interface, place.backend, place.table)
             let key = UplinkName(tunnel: tunnelName, identity: identity.name)
             occupied[key] = Occupied(interfaceName: interface, table: table)
             defer { occupied[key] = nil }
@@ -103,31 +120,32 @@ extension TunnelManager {
             do {
                 device = try await backend.create()
             } catch let error as EngineError where error.cause == .full {
-                guard await makeRoom(for: tunnel) else { throw error }
+                guard await makeRoom(for: tunnelName) else { throw error }
                 continue
             } catch {
                 try? await backend.remove()
                 throw error
             }
             // A reload may have come while it was made.
-            guard let now = tunnels[tunnelName], let identity = now.identities[identity.name] else {
+            guard let routes = tunnels[tunnelName]?.routes.count, let identity = tunnels[tunnelName]?.identities[identity.name] else {
                 try? await backend.remove()
                 throw GatewayError("tunnel \"\(tunnelName)\" has no identity \"\(identity.name)\" any more")
             }
             let uplink = Uplink(
                 identity: identity, interfaceName: interface, backend: backend, device: device, table: table,
-                watches: Array(repeating: HandshakeWatch(), count: now.routes.count), losses: Array(repeating: LossMeter(), count: now.routes.count))
+                watches: Array(repeating: HandshakeWatch(), count: routes), losses: Array(repeating: LossMeter(), count: routes))
             tunnels[tunnelName]?.uplinks[identity.name] = uplink
-            listUplinks(of: tunnelName)
+            list(uplink, of: tunnelName)
             return uplink
         }
     }
 
     /// Removes the uplink that has been without sessions for longest. The engine's identities are for all of its tunnels, interfaces of
     /// the kernel's are counted for each tunnel. False if there is none.
-    private func makeRoom(for tunnel: Tunnel) async -> Bool {
+    private func makeRoom(for tunnelName: String) async -> Bool {
+        guard let kind = tunnels[tunnelName]?.kind else { return false }
         let candidates = tunnels.filter { name, other in
-            other.settings.mode != .shared && (tunnel.kind == .embedded ? other.kind == .embedded : name == tunnel.settings.name)
+            other.settings.mode != .shared && (kind == .embedded ? other.kind == .embedded : name == tunnelName)
         }
         let idle = candidates.flatMap { name, other in
             other.uplinks.compactMap { identity, uplink in
@@ -147,7 +165,14 @@ extension TunnelManager {
     /// Tells an uplink's device which peers it has now.
     @discardableResult
     func configure(_ name: String, of tunnelName: String) async throws -> TunnelChange {
-        guard let tunnel = tunnels[tunnelName], let uplink = tunnel.uplinks[name] else { return TunnelChange() }
+        guard let (backend, configuration, endpoints) = try wanted(of: name, of: tunnelName) else { return TunnelChange() }
+        return try await backend.apply(configuration, endpoints: endpoints)
+    }
+
+    private func wanted(
+        of name: String, of tunnelName: String
+    ) throws -> (any TunnelBackend, TunnelConfiguration, [PublicKey: Endpoint])? {
+        guard let tunnel = tunnels[tunnelName], let uplink = tunnel.uplinks[name] else { return nil }
         var configuration = tunnel.settings.device(uplink.interfaceName, try uplink.identity.privateKey(), tunnel.kind)
         let probe = tunnel.probe?.uplink == name && tunnel.probe?.hasBegun == true ? tunnel.probe : nil
         configuration.peers = tunnel.routes.indices.flatMap { route in
@@ -155,7 +180,7 @@ extension TunnelManager {
                 at: tunnel.selectors[route].current, probing: probe?.route == route ? probe?.place : nil)
         }
         let endpoints = tunnel.tracker.endpoints.merging(probe?.tracker.endpoints ?? [:]) { $1 }
-        return try await uplink.backend.apply(configuration, endpoints: endpoints)
+        return (uplink.backend, configuration, endpoints)
     }
 
     // MARK: Removing
@@ -182,7 +207,7 @@ extension TunnelManager {
     private func remove(_ uplink: Uplink, _ key: UplinkName, because reason: String) async {
         tunnels[key.tunnel]?.uplinks[key.identity] = nil
         if tunnels[key.tunnel]?.probe?.uplink == key.identity { tunnels[key.tunnel]?.probe = nil }
-        listUplinks(of: key.tunnel)
+        unlist(uplink, of: key.tunnel)
         occupied[key] = Occupied(interfaceName: uplink.interfaceName, table: uplink.table, isLeaving: true)
         defer { occupied[key] = nil }
         do {

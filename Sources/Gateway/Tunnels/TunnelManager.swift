@@ -205,8 +205,13 @@ actor TunnelManager: UplinkProvider {
         }
     }
 
-    func listUplinks(of name: String) {
-        listed[name]?.replace(tunnels[name]?.uplinks.values.compactMap(\.device.identity) ?? [])
+    /// `wg show` is told what came and what went.
+    func list(_ uplink: Uplink, of name: String) {
+        if let identity = uplink.device.identity { listed[name]?.add(identity) }
+    }
+
+    func unlist(_ uplink: Uplink, of name: String) {
+        if let identity = uplink.device.identity { listed[name]?.remove(identity) }
     }
 
     /// Another interface of the engine's that `wg show` is to find.
