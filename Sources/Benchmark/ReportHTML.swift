@@ -1,26 +1,14 @@
+import Documents
+
 /// The report as one file that needs no other: plots, tables, light and dark, fit to be printed.
 extension BenchReport {
     public var html: String {
         let title = "Causeway bench, \(Self.dateText(date))"
-        return """
-            <!DOCTYPE html>
-            <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-            <title>\(escaped(title))</title>
-            <style>
-            :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #d0d7de; }
-            @media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --faint: #30363d; } }
-            @media print { :root { --ink: #000; --paper: #fff; --faint: #bbb; } body { margin: 0; } svg, tr { break-inside: avoid; } }
-            body { font: 14px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-            table { border-collapse: collapse; margin: 1rem 0; } th, td { text-align: left; padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--faint); }
-            td { font-variant-numeric: tabular-nums; } .scroll { overflow-x: auto; }
-            svg { display: block; max-width: 100%; height: auto; margin: 1.5rem 0; } svg text { font-size: 12px; fill: var(--ink); }
-            svg .title { font-size: 14px; font-weight: 600; } svg .range { stroke: var(--ink); stroke-width: 1.5; } svg .value { font-size: 11px; }
-            .s0 { fill: #2f81f7; } .s1 { fill: #d29922; } .s2 { fill: #3fb950; } .s3 { fill: #a371f7; } .s4 { fill: #db61a2; } .s5 { fill: #8b949e; }
-            </style></head><body>
+        return HTMLPage(title: title).text("""
             <h1>\(escaped(title))</h1>
-            \(Self.htmlTable(nil, facts.map { [$0, $1] }))
+            \(HTMLPage.table(nil, facts.map { [$0, $1] }))
             <h2>Gateways</h2>
-            \(Self.htmlTable(["name", "program", "version", "tunnel", "I/O", "kernels", "log-ins a second", "memory, MB"], contenders.map {
+            \(HTMLPage.table(["name", "program", "version", "tunnel", "I/O", "kernels", "log-ins a second", "memory, MB"], contenders.map {
                 [$0.name, $0.program, $0.version, $0.tunnelBackend, $0.ioBackend, $0.kernels, number($0.setupsPerSecond), number(Double($0.residentBytes) / 1e6)]
             }))
             <h2>Throughput and cost</h2>
@@ -28,7 +16,7 @@ extension BenchReport {
                 result.highestRate.map { BarPlot.Bar(value: $0 / 1000, least: $0 / 1000, greatest: $0 / 1000) }
             })\(plot("Mbit/s that arrived (all gateways at the same rate; TCP as fast as it goes)") { bar($0.megabitsPerSecond) })\
             \(plot("CPU seconds of the gateway for each GB; less is better") { bar($0.cpuSecondsPerGB) })
-            \(Self.htmlTable(["", "gateway", "highest kpps", "limit", "Mbit/s", "CPU s/GB", "ratio"], cases.flatMap { one in
+            \(HTMLPage.table(["", "gateway", "highest kpps", "limit", "Mbit/s", "CPU s/GB", "ratio"], cases.flatMap { one in
                 one.results.map {
                     [
                         one.name, $0.contender, $0.highestRate.map { number($0 / 1000) } ?? "-", $0.limit?.rawValue ?? "-",
@@ -37,9 +25,7 @@ extension BenchReport {
                 }
             }))
             \(latencyPart)\(soakPart)<ul>\(notes.map { "<li>\(escaped($0))</li>" }.joined())</ul>
-            </body></html>
-
-            """
+            """)
     }
 
     private func bar(_ spread: Spread?) -> BarPlot.Bar? { spread.map { BarPlot.Bar(value: $0.median, least: $0.least, greatest: $0.greatest) } }
@@ -63,7 +49,7 @@ extension BenchReport {
             }
             return BarPlot(title: "Latency, microseconds: \(contender.name)", series: ["median", "99 %"], groups: groups).svg
         }
-        let table = Self.htmlTable(
+        let table = HTMLPage.table(
             ["", "gateway", "load", "kpps", "median", "90 %", "99 %", "99.9 %", "greatest", "lost %"],
             rows.map { name, contender, at in
                 let latency = at.sample.latency
@@ -77,7 +63,7 @@ extension BenchReport {
     private var soakPart: String {
         guard !soaks.isEmpty else { return "" }
         return "<h2>Soak</h2>"
-            + Self.htmlTable(
+            + HTMLPage.table(
                 ["gateway", "", "packets sent", "lost", "CPU s/GB"],
                 soaks.map { soak in
                     [
@@ -85,10 +71,5 @@ extension BenchReport {
                         spread(Spread(soak.slices.map(\.cpuSecondsPerGB))),
                     ]
                 })
-    }
-
-    private static func htmlTable(_ header: [String]?, _ rows: [[String]]) -> String {
-        func row(_ cells: [String], _ tag: String) -> String { "<tr>" + cells.map { "<\(tag)>\(escaped($0))</\(tag)>" }.joined() + "</tr>\n" }
-        return "<div class=\"scroll\"><table>\(header.map { row($0, "th") } ?? "")\(rows.map { row($0, "td") }.joined())</table></div>\n"
     }
 }

@@ -1,3 +1,4 @@
+import Documents
 import Foundation
 
 /// The report for a terminal.
@@ -5,13 +6,13 @@ extension BenchReport {
     public var text: String {
         var lines = facts.map { "\($0.padded(to: 12))\($1)" }
         lines += ["", "GATEWAYS"]
-        lines += Self.table(
+        lines += textTable(
             ["name", "version", "tunnel", "I/O", "kernels", "log-ins/s", "memory MB"],
             contenders.map {
                 [$0.name, $0.version, $0.tunnelBackend, $0.ioBackend, $0.kernels, number($0.setupsPerSecond), number(Double($0.residentBytes) / 1e6)]
             })
         lines += ["", "THROUGHPUT AND COST (medians of \(settings.rounds) rounds, least-greatest)"]
-        lines += Self.table(
+        lines += textTable(
             ["", "gateway", "highest kpps", "limit", "Mbit/s", "CPU s/GB", "packets/CPU s", "ratio"],
             cases.flatMap { one in
                 one.results.map { result in
@@ -36,7 +37,7 @@ extension BenchReport {
         }
         if !latencies.isEmpty {
             lines += ["", "LATENCY (one way, microseconds, from when a packet was due)"]
-            lines += Self.table(["", "gateway", "load", "kpps", "median", "90 %", "99 %", "99.9 %", "greatest", "lost %"], latencies)
+            lines += textTable(["", "gateway", "load", "kpps", "median", "90 %", "99 %", "99.9 %", "greatest", "lost %"], latencies)
         }
         for soak in soaks {
             let lost = soak.slices.reduce(0) { $0 + $1.lost }, sent = soak.slices.reduce(0) { $0 + $1.sent }
@@ -84,14 +85,6 @@ extension BenchReport {
     }
 
     static func dateText(_ date: Date) -> String { ISO8601DateFormatter().string(from: date) }
-
-    static func table(_ header: [String], _ rows: [[String]]) -> [String] {
-        let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-        return ([header] + rows).map { row in
-            let line = zip(row, widths).map { $0.padded(to: $1) }.joined(separator: "  ")
-            return String(line.reversed().drop { $0 == " " }.reversed())
-        }
-    }
 }
 
 extension BenchReport.Case {
@@ -106,22 +99,7 @@ extension BenchReport.Case {
 
 func share(_ part: UInt64, of whole: UInt64) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) * 100 }
 
-/// Three digits that count.
-func number(_ value: Double) -> String {
-    switch abs(value) {
-    case 100...: String(format: "%.0f", value)
-    case 10..<100: String(format: "%.1f", value)
-    case 0: "0"
-    case ..<0.01: String(format: "%.4f", value)
-    default: String(format: "%.2f", value)
-    }
-}
-
 func spread(_ spread: Spread?) -> String {
     guard let spread else { return "-" }
     return spread.least == spread.greatest ? number(spread.median) : "\(number(spread.median)) (\(number(spread.least))-\(number(spread.greatest)))"
-}
-
-extension String {
-    func padded(to width: Int) -> String { count < width ? self + String(repeating: " ", count: width - count) : self }
 }

@@ -97,18 +97,4 @@ import Testing
             #expect(opened - 2 == html.components(separatedBy: "</\(tag)>").count - 1, "\(tag)")
         }
     }
-
-    @Test func bars() {
-        let empty = BarPlot(title: "t", series: ["a"], groups: [(name: "g", bars: [nil])])
-        #expect(empty.svg.isEmpty)
-        let plot = BarPlot(
-            title: "t", series: ["a", "b"], groups: [(name: "g", bars: [.init(value: 1, least: 0.5, greatest: 2), .init(value: 2, least: 2, greatest: 2)])])
-        // The scale ends at the greatest value; a range is drawn where there is one.
-        #expect(plot.svg.contains("width=\"235.0\"") && plot.svg.contains("width=\"470.0\""))
-        #expect(plot.svg.components(separatedBy: "class=\"range\"").count == 2)
-    }
-
-    @Test func threeDigitsThatCount() {
-        #expect([0, 0.0012, 0.5, 1.234, 12.34, 123.4, 12345].map(number) == ["0", "0.0012", "0.50", "1.23", "12.3", "123", "12345"])
-    }
 }

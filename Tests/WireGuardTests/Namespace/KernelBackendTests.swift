@@ -42,9 +42,13 @@ extension PrivateNamespace {
             let words = try sh("wg show cwewg allowed-ips").split(whereSeparator: \.isWhitespace)
             #expect(Set(words.dropFirst().map(String.init)) == Set(one.peers[0].allowedIPs.map(\.description)))
             #expect(try sh("wg show cwewg public-key") == "\(one.privateKey.publicKey)\n")
+            // Somebody else's interface can be read as well, and only read.
+            let reader = try InterfaceReader(interfaceName: "cwewg")
+            #expect(try reader.peers() == (await backend.status().peers))
             #expect(try sh("wg show cwewg private-key") == one.privateKey.exportBase64() + "\n")
             try await backend.remove()
             #expect(try NetlinkSocket(.route).link(named: "cwewg") == nil)
+            #expect(throws: TunnelError.self) { try reader.peers() }
         }
 
         @Test(.enabled(if: Stage.expectsKernelWireGuard || isAvailable), .timeLimit(.minutes(1))) func twoEndsExchangePackets()

@@ -1,19 +1,31 @@
 /// Grouped horizontal bars as SVG: a group for each case, a bar for each series, with the range of the rounds.
-struct BarPlot {
-    struct Bar {
-        var value: Double
-        var least: Double
-        var greatest: Double
+public struct BarPlot {
+    public struct Bar {
+        public var value: Double
+        public var least: Double
+        public var greatest: Double
+
+        public init(value: Double, least: Double, greatest: Double) {
+            self.value = value
+            self.least = least
+            self.greatest = greatest
+        }
     }
 
-    var title: String
-    var series: [String]
+    public var title: String
+    public var series: [String]
     /// Name and the series' bars, nil where there is none.
-    var groups: [(name: String, bars: [Bar?])]
+    public var groups: [(name: String, bars: [Bar?])]
+
+    public init(title: String, series: [String], groups: [(name: String, bars: [Bar?])]) {
+        self.title = title
+        self.series = series
+        self.groups = groups
+    }
 
     private static let barHeight = 14, groupGap = 10, labelWidth = 170, plotWidth = 470, valueWidth = 150, titleHeight = 26
 
-    var svg: String {
+    public var svg: String {
         let greatest = groups.flatMap(\.bars).compactMap { $0?.greatest }.max() ?? 0
         guard greatest > 0 else { return "" }
         let groupHeight = series.count * Self.barHeight + Self.groupGap
@@ -28,7 +40,7 @@ struct BarPlot {
                 guard let bar else { continue }
                 let y = top + index * Self.barHeight
                 let middle = y + Self.barHeight / 2 - 1
-                body += "<rect class=\"s\(index % Self.colours)\" x=\"\(Self.labelWidth)\" y=\"\(y)\" width=\"\(scaled(bar.value))\" height=\"\(Self.barHeight - 2)\"/>"
+                body += "<rect class=\"s\(index % HTMLPage.colours)\" x=\"\(Self.labelWidth)\" y=\"\(y)\" width=\"\(scaled(bar.value))\" height=\"\(Self.barHeight - 2)\"/>"
                 let from = tenth(Double(Self.labelWidth) + bar.least / greatest * Double(Self.plotWidth))
                 let to = tenth(Double(Self.labelWidth) + bar.greatest / greatest * Double(Self.plotWidth))
                 if bar.least < bar.greatest { body += "<line class=\"range\" x1=\"\(from)\" x2=\"\(to)\" y1=\"\(middle)\" y2=\"\(middle)\"/>" }
@@ -38,32 +50,10 @@ struct BarPlot {
         if series.count > 1 {
             var x = Self.labelWidth
             for (index, name) in series.enumerated() {
-                body += "<rect class=\"s\(index % Self.colours)\" x=\"\(x)\" y=\"\(height - 14)\" width=\"10\" height=\"10\"/><text x=\"\(x + 14)\" y=\"\(height - 5)\">\(escaped(name))</text>"
+                body += "<rect class=\"s\(index % HTMLPage.colours)\" x=\"\(x)\" y=\"\(height - 14)\" width=\"10\" height=\"10\"/><text x=\"\(x + 14)\" y=\"\(height - 5)\">\(escaped(name))</text>"
                 x += 34 + name.count * 8
             }
         }
         return "<svg role=\"img\" aria-label=\"\(escaped(title))\" viewBox=\"0 0 \(width) \(height)\" width=\"\(width)\">\(body)</svg>\n"
     }
-
-    static let colours = 6
-}
-
-/// One digit behind the point.
-private func tenth(_ value: Double) -> String {
-    let tenths = Int((value * 10).rounded())
-    return "\(tenths / 10).\(tenths % 10)"
-}
-
-func escaped(_ text: String) -> String {
-    var result = ""
-    for character in text {
-        switch character {
-        case "&": result += "&amp;"
-        case "<": result += "&lt;"
-        case ">": result += "&gt;"
-        case "\"": result += "&quot;"
-        default: result.append(character)
-        }
-    }
-    return result
 }
