@@ -216,6 +216,9 @@ $config_top
 [control]
 socket = "$(socket)"
 
+[store]
+path = "$work/store/causeway.db"
+
 [[listen]]
 $config_listen
 

@@ -130,6 +130,8 @@ public struct Rejection: Sendable, Equatable {
         case malformed
         /// An authentication server refused, or could not be asked.
         case server(String)
+        /// The migration does not want the log-in.
+        case policy(String)
     }
 
     public var code: Code

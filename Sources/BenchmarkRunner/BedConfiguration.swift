@@ -50,6 +50,9 @@ struct BedConfiguration {
         [control]
         socket = "\(folder)/control.sock"
 
+        [store]
+        enabled = false
+
         [[listen]]
         address = "\(gatewayAddress)"
 

@@ -84,6 +84,10 @@ extension CausewayConfiguration {
         /// 0: none.
         public var fwmark: UInt32 = 0
         public var mtu = 1420
+        /// What invited users are told to connect to; nil: the first listener's address.
+        public var endpoint: HostAndPort?
+        /// Networks that invited users send into their tunnel; empty: those of the hub.
+        public var clientNetworks: [IPPrefix] = []
         /// Where users go whose entry names no tunnel: always the name of a configured one.
         public var tunnel: String
         public var peers: [Peer] = []

@@ -14,6 +14,8 @@ public struct CausewayConfiguration: Sendable, Equatable {
     public var controlSocket: String = "/run/causeway/causeway.sock"
     /// What has to outlive the gateway: the identities of its users.
     public var stateDirectory: String = "/var/lib/causeway"
+    public var store = Store()
+    public var migration = Migration()
     public var listeners: [Listener] = []
     public var pptp = PPTP()
     public var ppp = PPP()
@@ -114,6 +116,23 @@ public struct CausewayConfiguration: Sendable, Equatable {
         /// Our end of every link of this pool.
         public var gateway: IPAddress
         public var ranges: [AddressRange]
+    }
+
+    /// Where users, their phases, sessions and traffic are written down.
+    public struct Store: Sendable, Equatable {
+        public var enabled = true
+        /// nil: `causeway.db` in the state directory.
+        public var path: String?
+    }
+
+    public var storePath: String { store.path ?? "\(stateDirectory)/causeway.db" }
+
+    /// What moves users on by itself.
+    public struct Migration: Sendable, Equatable {
+        /// Days without PPTP after which a user of WireGuard is migrated.
+        public var quietDays = 14
+        /// Days as migrated after which PPTP is refused; 0: never by itself.
+        public var retireAfterDays = 0
     }
 
     public struct DataPath: Sendable, Equatable {

@@ -17,6 +17,10 @@ extension CausewayConfiguration {
         diff.restart("log-format", \.logFormat)
         diff.restart("control.socket", \.controlSocket)
         diff.restart("state-directory", \.stateDirectory)
+        diff.restart("store.enabled", \.store.enabled)
+        diff.restart("store.path", \.store.path)
+        diff.live("migration.quiet-days", \.migration.quietDays)
+        diff.live("migration.retire-after-days", \.migration.retireAfterDays)
         // Which tunnel and pool a listener stands for counts at the next log-in; its sockets are opened before privileges go.
         let endpoints = { (configuration: CausewayConfiguration) in configuration.listeners.map { "\($0.address) \($0.port)" } }
         diff.compare("listen", endpoints(old), endpoints(new), live: false)
@@ -125,6 +129,8 @@ private struct Differences {
         compare("access.fwmark", before.fwmark, after.fwmark, live: true)
         compare("access.mtu", before.mtu, after.mtu, live: true)
         compare("access.tunnel", before.tunnel, after.tunnel, live: true)
+        compare("access.endpoint", before.endpoint, after.endpoint, live: true)
+        compare("access.client-networks", before.clientNetworks, after.clientNetworks, live: true)
         compare("access.peer", before.peers, after.peers, live: true)
     }
 

@@ -20,9 +20,13 @@ extension ConfigurationReader {
         table.read(&access.listenPort, "listen-port", 1...UInt16.max)
         table.read(&access.fwmark, "fwmark", 0...UInt32.max)
         table.read(&access.mtu, "mtu", 576...2032) // the longest packet that the data path's own WireGuard takes
+        access.endpoint = table.optional("endpoint", "an address or name with a port, such as \"gw.example.org:51820\"") { $0.string.flatMap(HostAndPort.init) }
+        table.read(&access.clientNetworks, "client-networks", of: "a network such as \"10.0.0.0/8\"", \.prefix)
         for peer in table.tables("peer", header: "access.peer") { accessPeer(peer, of: access.tunnel) }
         table.finish()
-        if !table.has("peer") { report.warn("there is no [[access.peer]]: nobody can connect", at: table.path) }
+        if !table.has("peer"), !configuration.store.enabled {
+            report.warn("there is no [[access.peer]], and without a store nobody can be invited: nobody can connect", at: table.path)
+        }
         configuration.access = access
     }
 

@@ -62,6 +62,22 @@ extension ConfigurationReader {
         table.finish()
     }
 
+    mutating func store(_ table: TableReader) {
+        var table = table
+        table.read(&configuration.store.enabled, "enabled")
+        let path = table.optional("path", "an absolute path", Self.absolutePath)
+        // Whoever writes the default down says nothing new.
+        if path != configuration.storePath { configuration.store.path = path }
+        table.finish()
+    }
+
+    mutating func migration(_ table: TableReader) {
+        var table = table
+        table.read(&configuration.migration.quietDays, "quiet-days", 0...365)
+        table.read(&configuration.migration.retireAfterDays, "retire-after-days", 0...3650)
+        table.finish()
+    }
+
     mutating func pptp(_ table: TableReader) {
         var table = table
         var pptp = configuration.pptp

@@ -44,6 +44,8 @@ struct ConfigurationReader {
         root.read(&configuration.logFormat, "log-format")
         root.read(&configuration.stateDirectory, "state-directory", "an absolute path", Self.absolutePath)
         control(root.table("control"))
+        store(root.table("store"))
+        migration(root.table("migration"))
         pptp(root.table("pptp"))
         ppp(root.table("ppp"))
         encryption(root.table("encryption"))

@@ -37,6 +37,8 @@ public actor GatewayService: Service, Operations {
     private let hook: HubHook
     private var tunnelManager: TunnelManager?
     private var accessListener: AccessListener?
+    /// nil: nothing is written down.
+    private var desk: MigrationDesk?
     private var known = IdentityRegistry.Known()
     private var lastReload: Task<ReloadView, any Error>?
     private let notification = ServiceNotification()
@@ -96,6 +98,7 @@ public actor GatewayService: Service, Operations {
         }
         instanceLock = held
         try removeStaleSocket()
+        if configuration.store.enabled { desk = try await MigrationDesk.open(configuration, logger: logger) }
         known = try await registry.prepare(configuration)
         let kinds = try TunnelManager.chooseBackends(configuration, identities: known.identities.mapValues(\.count))
         var parts = configuration.engine(kinds)
@@ -108,8 +111,9 @@ public actor GatewayService: Service, Operations {
         try await tunnelManager.start(engine: wireGuard, identities: known.identities)
         let controller = SessionController(
             configuration: configuration, authenticator: authenticator, ways: await tunnelManager.ways(), uplinks: tunnelManager,
-            identityReservations: known.reservations, engine: engine, eventLoop: group.next(), logger: logger)
+            book: desk?.tracker, identityReservations: known.reservations, engine: engine, eventLoop: group.next(), logger: logger)
         self.controller = controller
+        await desk?.serve(controller)
         let monitor = try HostMonitor()
         self.monitor = monitor
         try await tunnelManager.route(configuration, live: [:])
@@ -199,6 +203,7 @@ public actor GatewayService: Service, Operations {
         }
         // Each tunnel has a task of its own: one whose device hangs does not keep the others from changing hubs.
         let watchers = [Task { await self.watchHost() }, Task { await self.supervise() }, Task { await self.watchNatives() }]
+            + (desk.map { desk in [Task { await desk.run() }] } ?? [])
             + configuration.tunnels.map { tunnel in Task { await self.watchTunnel(tunnel.name) } }
         let api = Application(
             router: ControlAPI.router(self),
@@ -322,6 +327,8 @@ public actor GatewayService: Service, Operations {
             await controller.stop()
         }
         controller = nil
+        await desk?.stop()
+        desk = nil
         monitor?.stop()
         await hook.stop()
         var leftovers: [String] = []
@@ -396,6 +403,7 @@ public actor GatewayService: Service, Operations {
         authenticator.replace(limits: new.loginLimits)
         threshold.level = LogThreshold(new).level
         await controller.adopt(new, identityReservations: known.reservations)
+        await desk?.adopt(new)
         if accessListener != nil { await controller.setNatives(taken.natives) }
         await controller.end(taken.endings)
         await followAddresses(controller)
@@ -471,6 +479,7 @@ extension CausewayConfiguration {
         new.logFormat = running.logFormat
         new.controlSocket = running.controlSocket
         new.stateDirectory = running.stateDirectory
+        new.store = running.store
         let path = running.dataPath
         new.dataPath = path
         new.dataPath.allowAddressChange = dataPath.allowAddressChange

@@ -46,6 +46,10 @@ final class LegacySession {
     var flags: SessionFlags
     var peerMRU: UInt16 = 1500
     var assignment: Assignment?
+    /// Being written into the book, or written; nil: not yet, or there is no book.
+    var entry: Task<Assignment?, Never>?
+    /// Addresses that the book knows to be somebody else's.
+    var refusedAddresses: Set<IPAddress> = []
     /// The identity that was asked for and has to be let go of; nil where the tunnel is shared.
     var uplink: UplinkRequest?
     /// Where its packets leave; nil: the TUN.

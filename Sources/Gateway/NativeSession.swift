@@ -2,6 +2,7 @@ import Addresses
 import DataPath
 import Foundation
 import SessionMapper
+import Store
 import WireGuard
 
 /// A user who may connect over WireGuard instead of PPTP, keeping address, networks and uplink.
@@ -40,6 +41,14 @@ struct NativeSession {
     var isLive = false
     var silentSince = ContinuousClock.now
     var isEnding = false
+    /// While it is in the book.
+    var entry: Entry?
+
+    struct Entry {
+        var handle: UInt64
+        /// What had gone through the session by then.
+        var before: Traffic
+    }
 
     /// For log lines.
     var label: String { "native user \"\(user.name)\" (session \(id))" }

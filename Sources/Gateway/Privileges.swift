@@ -34,6 +34,10 @@ public enum Privileges {
         if configuration.tunnels.contains(where: { $0.mode != .shared }) {
             try makeDirectory(configuration.stateDirectory, "state-directory", mode: 0o700, uid, gid)
         }
+        if configuration.store.enabled {
+            let folder = configuration.storePath.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+            try makeDirectory(folder.isEmpty ? "/" : folder, "the folder of store.path", mode: 0o700, uid, gid)
+        }
         let sockets = try configuration.listeners.map(listen)
         try become(configuration.user, sockets)
     }

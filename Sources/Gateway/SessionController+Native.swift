@@ -42,6 +42,7 @@ extension SessionController {
             case .bind: takeOver(id)
             case .letGo: unbindNative(id)
             }
+            if natives[id]?.isLive == true { enterNative(id) } else { leaveNative(id, because: "no sign of life for three minutes") }
         }
     }
 
@@ -68,6 +69,12 @@ extension SessionController {
             logger.info("\(native.label): silent; the address goes to a PPTP session")
             unbindNative(id)
         }
+    }
+
+    /// A user has one address, whichever way the user comes in.
+    func nativeAddress(of request: UplinkRequest) -> IPAddress? {
+        guard !natives.isEmpty else { return nil }
+        return natives.values.first { !$0.isEnding && $0.user.name == request.user && $0.user.tunnel == request.tunnel }?.user.address
     }
 
     /// Native users have their address from the start where the uplink is shared, and again when PPTP gives it up.
@@ -126,6 +133,7 @@ extension SessionController {
 
     func unbindNative(_ id: UInt64) {
         guard let native = natives[id], native.assignment != nil else { return }
+        leaveNative(id, because: native.isLive ? "its peer was taken away" : "no sign of life for three minutes")
         mapper.release(id)
         natives[id]?.assignment = nil
         natives[id]?.identity = nil

@@ -130,6 +130,7 @@ extension SessionController {
             connection.channel.close(mode: .all, promise: nil)
         }
         connections = [:]
+        await endsWritten?.value
     }
 
     private func wait(until deadline: ContinuousClock.Instant, _ done: () -> Bool) async {

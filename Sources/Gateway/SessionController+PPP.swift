@@ -65,7 +65,8 @@ extension SessionController {
                 peerChallenge: response.peerChallenge, ntResponse: response.ntResponse))
         let id = session.id
         Task {
-            let result = await authenticator.authenticate(request)
+            var result = await authenticator.authenticate(request)
+            if let book, case .accept(let user) = result { result = await judged(by: book, user, from: request.source) }
             judged(result, request.userName, identifier: response.identifier, session: id)
         }
     }
@@ -221,6 +222,7 @@ extension SessionController {
             if sessionsOfUser[user]?.isEmpty == true { sessionsOfUser[user] = nil }
         }
         mapper.release(id)
+        leave(session, because: text)
         letGo(of: session)
         limits.callClosed(session.ticket)
         submit(Command(id, .close))
@@ -240,7 +242,7 @@ extension SessionController {
         case .lockedOut: "locked out after too many failures (authentication.lockout-failures)"
         case .noAddress: "the user's entry allows no address"
         case .malformed: "the response is malformed"
-        case .server(let text): text
+        case .server(let text), .policy(let text): text
         }
     }
 

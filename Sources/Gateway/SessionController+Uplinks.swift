@@ -12,7 +12,10 @@ extension SessionController {
             tunnel: session.attributes.tunnel ?? session.listener.tunnel, user: user, group: session.attributes.group)
         guard let way = ways[request.tunnel], !way.isShared else {
             session.identity = ways[request.tunnel]?.identity
-            return assign(place(session.id, request, fixed: nil), to: session.id)
+            let id = session.id, assignment = place(id, request, fixed: nil)
+            guard let book, assignment != nil else { return assign(assignment, to: id) }
+            Task { assign(await enter(id, request, fixed: nil, in: book), to: id) }
+            return
         }
         let id = session.id
         Task { await allocateIdentity(request, for: id) }
@@ -25,7 +28,8 @@ extension SessionController {
             guard let session = sessions[id], session.phase != .ending else { return await uplinks.release(request, by: id) }
             session.uplink = request
             session.identity = grant.identity
-            let assignment = place(id, request, fixed: grant.address)
+            var assignment = place(id, request, fixed: grant.address)
+            if let book, assignment != nil { assignment = await enter(id, request, fixed: grant.address, in: book) }
             if let assignment { try await uplinks.confine(assignment.prefixes, of: id, to: request) }
             assign(assignment, to: id)
         } catch {
@@ -35,14 +39,15 @@ extension SessionController {
     }
 
     /// Occupies an address and the user's networks; nil if there is no place.
-    private func place(_ id: UInt64, _ request: UplinkRequest, fixed: IPAddress?) -> Assignment? {
+    func place(_ id: UInt64, _ request: UplinkRequest, fixed: IPAddress?) -> Assignment? {
         guard let session = sessions[id] else { return nil }
         if let assignment = session.assignment { return assignment }
         let attributes = session.attributes
         var login = Login(
             user: request.user, pool: attributes.pool ?? session.listener.pool, tunnel: request.tunnel,
-            staticAddress: fixed ?? attributes.staticAddress, prefixes: attributes.prefixes)
+            staticAddress: fixed ?? attributes.staticAddress ?? nativeAddress(of: request), prefixes: attributes.prefixes)
         if case .within(let allowed) = attributes.address { login.allowed = allowed }
+        login.refused = session.refusedAddresses
         unbindSilentNatives(overlapping: login)
         switch mapper.admit(login, session: id) {
         case .failure(let refusal):

@@ -14,7 +14,7 @@ import Timers
 /// loop. State machines (PPTP, PPP, mapper) are values that say what to do; this actor does it. Data packets never come here.
 ///
 /// Its files: this one holds the state; `+PPTP` the control connections, `+PPP` the links, `+Uplinks` where they go, `+Native` users who
-/// have WireGuard themselves, `+DataPath` what the workers report, `+Operations` what an administrator asks for.
+/// have WireGuard themselves, `+Book` what is written down of them all, `+DataPath` what the workers report, `+Operations` what an administrator asks for.
 public actor SessionController {
     /// The actor runs on the event loop of its control connections, so that their handlers call it without a hop.
     public nonisolated let eventLoop: any EventLoop
@@ -24,6 +24,10 @@ public actor SessionController {
     let authenticator: any Authenticator
     let ways: [String: TunnelWay]
     let uplinks: any UplinkProvider
+    /// nil: nothing is written down.
+    let book: (any SessionBook)?
+    /// Done when all ends of sessions so far are written.
+    var endsWritten: Task<Void, Never>?
     /// nil once stopped: its TUN is gone then.
     var engine: Engine?
     var pump: EventPump?
@@ -64,15 +68,17 @@ public actor SessionController {
     /// - Parameters:
     ///   - ways: how each tunnel is reached.
     ///   - uplinks: asked for the identities of tunnels that are not shared.
+    ///   - book: where sessions are written down.
     init(
         configuration: CausewayConfiguration, authenticator: any Authenticator, ways: [String: TunnelWay],
-        uplinks: any UplinkProvider = NoUplinks(), identityReservations: [Reservation] = [], engine: consuming Engine,
-        eventLoop: any EventLoop, logger: Logger
+        uplinks: any UplinkProvider = NoUplinks(), book: (any SessionBook)? = nil, identityReservations: [Reservation] = [],
+        engine: consuming Engine, eventLoop: any EventLoop, logger: Logger
     ) {
         self.configuration = configuration
         self.authenticator = authenticator
         self.ways = ways
         self.uplinks = uplinks
+        self.book = book
         self.identityReservations = identityReservations
         self.engine = consume engine
         self.eventLoop = eventLoop

@@ -1,6 +1,6 @@
 /// What makes a user's phase change without anybody's command.
 public struct MigrationRules: Sendable, Equatable {
-    /// Days without PPTP after which a user who has WireGuard counts as migrated; 1...365.
+    /// Days without PPTP after which a user who has WireGuard counts as migrated; 0...365: with 0 as soon as no PPTP session is open.
     public var quietDays: Int
     /// Days in `migrated` after which PPTP is refused for good; nil: only by command or by a wave.
     public var retireAfterDays: Int?

@@ -334,7 +334,7 @@ public actor MigrationTracker {
 
 extension Traffic {
     /// Counters only grow; should one not have, nothing is taken away.
-    static func - (left: Traffic, right: Traffic) -> Traffic {
+    public static func - (left: Traffic, right: Traffic) -> Traffic {
         Traffic(
             packetsIn: max(0, left.packetsIn - right.packetsIn), packetsOut: max(0, left.packetsOut - right.packetsOut),
             bytesIn: max(0, left.bytesIn - right.bytesIn), bytesOut: max(0, left.bytesOut - right.bytesOut))

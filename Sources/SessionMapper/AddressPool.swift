@@ -32,6 +32,17 @@ public struct AddressPool: Sendable {
         return address
     }
 
+    /// Users' addresses of an earlier life, as far as they are in this pool and nobody has had them since. Nobody else gets one of them
+    /// while there are others.
+    public mutating func prime(_ addresses: [String: IPAddress]) {
+        let known = addresses.filter { contains($0.value) && $0.value != gateway && lastOf[$0.key] == nil && lastUser[$0.value] == nil }
+        free.markUsed(known.values.sorted())
+        for (user, address) in known where lastUser[address] == nil {
+            lastOf[user] = address
+            lastUser[address] = user
+        }
+    }
+
     public mutating func give(_ address: IPAddress) {
         guard contains(address), address != gateway else { return }
         free.append(address)
@@ -72,6 +83,28 @@ struct FreeQueue: Sendable {
         return true
     }
 
+    /// Takes these, in ascending order, out of the ranges that were never used and puts them behind all others.
+    mutating func markUsed(_ addresses: [IPAddress]) {
+        var marked: [IPAddress] = []
+        fresh = fresh.flatMap { range in
+            var rest: ClosedRange<IPAddress>? = range, pieces: [ClosedRange<IPAddress>] = []
+            // The first of them that may lie in this range.
+            var index = addresses.partitioningIndex { $0 >= range.lowerBound }
+            while let open = rest, index < addresses.count, addresses[index] <= range.upperBound {
+                let address = addresses[index]
+                index += 1
+                guard open.contains(address) else { continue }
+                if open.lowerBound < address, let last = address.advanced(by: -1) { pieces.append(open.lowerBound...last) }
+                rest = address < open.upperBound ? address.advanced(by: 1).map { $0...open.upperBound } : nil
+                marked.append(address)
+            }
+            // The next one to be used is the last of the list.
+            return (pieces + (rest.map { [$0] } ?? [])).reversed()
+        }
+        count -= marked.count
+        for address in marked { append(address) }
+    }
+
     mutating func take(where usable: (IPAddress) -> Bool) -> IPAddress? {
         while let address = nextFresh() {
             count -= 1
@@ -105,5 +138,17 @@ struct FreeQueue: Sendable {
             return range.lowerBound == range.upperBound ? 1 : Int.max / 4
         }
         return Int(high - low) + 1
+    }
+}
+
+extension Array {
+    /// Of the first element for which it holds, in an array in which it holds from some element on.
+    fileprivate func partitioningIndex(where holds: (Element) -> Bool) -> Int {
+        var low = 0, high = count
+        while low < high {
+            let middle = (low + high) / 2
+            if holds(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
     }
 }

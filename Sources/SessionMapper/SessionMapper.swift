@@ -26,6 +26,23 @@ public struct SessionMapper: Sendable {
             }, uniquingKeysWith: { first, _ in first })
     }
 
+    /// Tells each pool who had which address last: so a user gets theirs again after a restart.
+    public mutating func prime(_ addresses: [String: [String: IPAddress]]) {
+        for (pool, addresses) in addresses { pools[pool]?.prime(addresses) }
+    }
+
+    /// The address of the pool that the user would get now, kept in mind for them; nil: there is none.
+    public mutating func remember(_ user: String, in pool: String) -> IPAddress? {
+        let occupied = occupied, reserved = reserved
+        guard
+            let address = pools[pool]?.take(
+                for: user,
+                where: { occupied.overlap(with: IPPrefix($0)) == nil && (reserved[IPPrefix($0)] ?? user) == user })
+        else { return nil }
+        pools[pool]?.give(address)
+        return address
+    }
+
     /// Replaces the static addresses and prefixes that belong to users. Open sessions keep what they have.
     public mutating func reserve(_ reservations: [Reservation]) {
         reserved = Dictionary(
@@ -65,6 +82,7 @@ public struct SessionMapper: Sendable {
                     for: login.user,
                     where: { candidate in
                         occupied.overlap(with: IPPrefix(candidate)) == nil
+                            && !login.refused.contains(candidate)
                             && (login.allowed?.contains { $0.contains(candidate) } ?? true)
                             && !login.prefixes.contains { $0.contains(candidate) }
                             && (reserved[IPPrefix(candidate)] ?? login.user) == login.user
@@ -112,6 +130,8 @@ public struct Login: Sendable {
     public var prefixes: [IPPrefix]
     /// Only addresses of the pool in one of these; nil: any.
     public var allowed: [IPPrefix]?
+    /// Addresses of the pool that turned out to be somebody else's.
+    public var refused: Set<IPAddress> = []
 
     public init(user: String, pool: String, tunnel: String, staticAddress: IPAddress? = nil, prefixes: [IPPrefix] = []) {
         self.user = user

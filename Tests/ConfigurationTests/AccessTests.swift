@@ -72,9 +72,12 @@ import Testing
         #expect(sample { $0.tunnel += "listen-port = 51820\n" }.issues.map(\.key) == ["access.listen-port"])
     }
 
+    /// With a store, users can be invited.
     @Test func nobodyIsAWarning() throws {
         let empty = sample { $0.rest = "[access]\nprivate-key-file = \"/access\"\n" }
-        #expect(try empty.parse().warnings.map(\.key) == ["access"])
+        #expect(try empty.parse().warnings.isEmpty)
+        let never = sample { $0.rest = "[access]\nprivate-key-file = \"/access\"\n[store]\nenabled = false\n" }
+        #expect(try never.parse().warnings.map(\.key) == ["access"])
     }
 
     // ---- Peers and users ----

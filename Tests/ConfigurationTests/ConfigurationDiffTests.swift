@@ -18,7 +18,8 @@ import Testing
         ("[ppp]\nmru = 1300\n", "ppp.mru"), ("[pptp]\nmax-connections = 5\n", "pptp.max-connections"),
         ("[pptp]\nallowed-sources = [\"10.0.0.0/8\"]\n", "pptp.allowed-sources"), ("[pptp]\nblocked-sources = [\"10.0.0.0/8\"]\n", "pptp.blocked-sources"),
         ("[encryption]\nstateful = true\n", "encryption.stateful"),
-        ("[authentication]\nmax-retries = 1\n", "authentication.max-retries"),
+        ("[authentication]\nmax-retries = 1\n", "authentication.max-retries"), ("[migration]\nquiet-days = 3\n", "migration.quiet-days"),
+        ("[migration]\nretire-after-days = 3\n", "migration.retire-after-days"),
         ("[[user]]\nname = \"u\"\npassword = \"x\"\n", "user"),
         ("[data-path]\nallow-address-change = true\n", "data-path.allow-address-change"),
     ])
@@ -28,7 +29,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ("[data-path]\nworkers = 3\n", "data-path.workers"), ("[control]\nsocket = \"/x\"\n", "control.socket"),
+        ("[data-path]\nworkers = 3\n", "data-path.workers"), ("[store]\nenabled = false\n", "store.enabled"), ("[store]\npath = \"/x\"\n", "store.path"), ("[control]\nsocket = \"/x\"\n", "control.socket"),
         ("[data-path]\nreturn-table = 7\n", "data-path.return-table"), ("[data-path]\ngre = \"packet\"\n", "data-path.gre"),
     ])
     func needsRestart(text: String, key: String) throws {

@@ -130,6 +130,29 @@ import Testing
         #expect(configuration.logFormat == .json)
     }
 
+    @Test func theDatabaseIsInTheStateDirectory() throws {
+        var sample = Sample()
+        sample.top = "state-directory = \"/s\"\n"
+        #expect(try sample.parse().storePath == "/s/causeway.db")
+        let usual = try sample.parse()
+        sample.rest = "[store]\npath = \"/s/causeway.db\"\n"
+        #expect(try sample.parse() == usual)
+        sample.rest = "[store]\npath = \"/elsewhere/x.db\"\nenabled = false\n[migration]\nquiet-days = 0\nretire-after-days = 30\n"
+        let configuration = try sample.parse()
+        #expect(configuration.storePath == "/elsewhere/x.db" && !configuration.store.enabled)
+        #expect(configuration.migration == .init(quietDays: 0, retireAfterDays: 30))
+    }
+
+    @Test(arguments: [
+        ("store", "path", "\"x.db\""), ("store", "enabled", "1"), ("migration", "quiet-days", "366"), ("migration", "quiet-days", "-1"),
+        ("migration", "retire-after-days", "3651"),
+    ])
+    func wrongValuesOfTheStore(_ section: String, _ key: String, _ value: String) {
+        var sample = Sample()
+        sample.rest = "[\(section)]\n\(key) = \(value)\n"
+        #expect(sample.issues.map(\.key) == ["\(section).\(key)"])
+    }
+
     @Test func unknownKeys() {
         var sample = Sample()
         sample.top = "instnace = \"x\"\n"

@@ -48,6 +48,58 @@ private func login(_ user: String, address: String? = nil, prefixes: [String] = 
         #expect(try mapper.admit(login("new"), session: 9).get().address == address("10.8.0.12"))
     }
 
+    // MARK: An earlier life
+
+    @Test func addressesOfAnEarlierLifeAreTheirUsersAgain() throws {
+        var mapper = mapper(pool("10.8.0.10", "10.8.0.14"))
+        mapper.prime(["office": ["b": address("10.8.0.12"), "a": address("10.8.0.10"), "z": address("10.9.0.1")], "other": ["a": address("10.8.0.13")]])
+        #expect(mapper.freeAddresses(in: "office") == 5)
+        // Others get what nobody had, from the first on; then what has been free for longest.
+        #expect(try mapper.admit(login("n1"), session: 1).get().address == address("10.8.0.11"))
+        #expect(try mapper.admit(login("b"), session: 2).get().address == address("10.8.0.12"))
+        #expect(try mapper.admit(login("n2"), session: 3).get().address == address("10.8.0.13"))
+        #expect(try mapper.admit(login("n3"), session: 4).get().address == address("10.8.0.14"))
+        #expect(try mapper.admit(login("n4"), session: 5).get().address == address("10.8.0.10"))
+        #expect(mapper.admit(login("a"), session: 6) == .failure(.poolExhausted("office")))
+        #expect(mapper.freeAddresses(in: "office") == 0)
+    }
+
+    /// What was learned since counts more.
+    @Test func primingAgainChangesNothingForThoseWhoWereHere() throws {
+        var mapper = mapper()
+        #expect(try mapper.admit(login("a"), session: 1).get().address == address("10.8.0.10"))
+        mapper.release(1)
+        mapper.prime(["office": ["a": address("10.8.0.12"), "b": address("10.8.0.10")]])
+        #expect(try mapper.admit(login("a"), session: 2).get().address == address("10.8.0.10"))
+        #expect(mapper.freeAddresses(in: "office") == 2)
+    }
+
+    @Test func everyAddressOfAPrimedPoolIsHandedOutOnce() throws {
+        var mapper = mapper(pool("10.8.0.2", "10.8.0.200"))
+        mapper.prime(["office": Dictionary(uniqueKeysWithValues: (2...200).filter { $0 % 3 == 0 }.map { ("u\($0)", address("10.8.0.\($0)")) })])
+        var seen: Set<IPAddress> = []
+        for session in 1...199 { seen.insert(try mapper.admit(login("n\(session)"), session: UInt64(session)).get().address) }
+        #expect(seen.count == 199 && mapper.freeAddresses(in: "office") == 0)
+    }
+
+    @Test func anAddressThatIsSomebodyElsesIsNotTriedAgain() throws {
+        var mapper = mapper()
+        _ = try mapper.admit(login("a"), session: 1).get()
+        mapper.release(1)
+        var second = login("a")
+        second.refused = [address("10.8.0.10"), address("10.8.0.11")]
+        #expect(try mapper.admit(second, session: 2).get().address == address("10.8.0.12"))
+    }
+
+    @Test func anAddressIsKeptInMindForAUser() throws {
+        var mapper = mapper(reservations: [Reservation(user: "x", prefixes: [prefix("10.8.0.10/32")])])
+        #expect(mapper.remember("a", in: "office") == address("10.8.0.11"))
+        #expect(mapper.remember("a", in: "office") == address("10.8.0.11"))
+        #expect(mapper.freeAddresses(in: "office") == 3)
+        #expect(try mapper.admit(login("a"), session: 1).get().address == address("10.8.0.11"))
+        #expect(mapper.remember("a", in: "nowhere") == nil)
+    }
+
     @Test func theGatewaysOwnAddressIsNeverHandedOut() throws {
         var mapper = mapper(pool("10.8.0.1", "10.8.0.2"))
         #expect(mapper.freeAddresses(in: "office") == 1)

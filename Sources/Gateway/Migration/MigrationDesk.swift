@@ -1,0 +1,150 @@
+import Addresses
+import Authentication
+import Foundation
+import Logging
+import Migration
+import MigrationTracker
+import Settings
+import Store
+
+/// The migration as the daemon runs it: the database, the tracker over it, and what follows from its news.
+actor MigrationDesk {
+    let store: SQLiteStore
+    nonisolated let tracker: MigrationTracker
+    let logger: Logger
+    var rules: MigrationRules
+    private let settings: MigrationTracker.Settings
+    private let news: AsyncStream<MigrationTracker.News>
+    /// Set once the gateway runs.
+    var controller: SessionController?
+
+    /// Opens the database, makes it if there is none, and ends what a dead process left open.
+    static func open(_ configuration: CausewayConfiguration, logger: Logger) async throws -> MigrationDesk {
+        let path = configuration.storePath
+        do throws(StoreError) {
+            let store = try SQLiteStore(path: path, gateway: configuration.instance, now: SessionController.unixTime, patience: patience)
+            if store.sessionsOfTheDead > 0 {
+                logger.notice("\(store.sessionsOfTheDead) sessions of an earlier life of this gateway, which ended without closing them, are closed")
+            }
+            let desk = MigrationDesk(store, configuration, logger)
+            try await desk.register(configuration)
+            try await desk.tracker.load()
+            return desk
+        } catch {
+            throw GatewayError("\(path): \(error); look after the file, or set store.enabled = false to run without it")
+        }
+    }
+
+    /// Seconds for which somebody else's lock of the database is waited for.
+    private static let patience = 1.0
+
+    private init(_ store: SQLiteStore, _ configuration: CausewayConfiguration, _ logger: Logger) {
+        self.store = store
+        self.logger = logger
+        rules = configuration.migrationRules
+        settings = MigrationTracker.Settings(rules: rules)
+        let (news, tell) = AsyncStream.makeStream(of: MigrationTracker.News.self, bufferingPolicy: .bufferingNewest(10_000))
+        self.news = news
+        tracker = MigrationTracker(
+            store: store, settings: settings, clock: { SessionController.unixTime },
+            zone: { WeekMinute(at: $0, offset: TimeZone.current.secondsFromGMT(for: Date(timeIntervalSince1970: Double($0)))) },
+            logger: logger, report: { tell.yield($0) })
+    }
+
+    // MARK: Configuration
+
+    func serve(_ controller: SessionController) async {
+        self.controller = controller
+        await controller.prime(await tracker.leases())
+    }
+
+    /// After a reload.
+    func adopt(_ configuration: CausewayConfiguration) async {
+        rules = configuration.migrationRules
+        await tracker.apply(rules)
+        do throws(StoreError) { try await register(configuration) } catch {
+            logger.error("users of the configuration could not be written down: \(error); with the next reload again")
+        }
+        await controller?.prime(await tracker.leases())
+        await tracker.advance()
+    }
+
+    /// Users of the files are known before they dial; those who are in no file any more are users no more.
+    private func register(_ configuration: CausewayConfiguration) async throws(StoreError) {
+        let now = SessionController.unixTime
+        let inSecrets = Set(configuration.users.entries.filter { $0.isOf(configuration.authentication.secrets) }.compactMap(\.knownName))
+        let all = Set(configuration.users.entries.compactMap(\.knownName)).union(configuration.access?.peers.map(\.user) ?? [])
+        for (names, origin) in [(inSecrets, UserOrigin.secrets), (all.subtracting(inSecrets), .configuration)] where !names.isEmpty {
+            _ = try await store.addUsers(names.sorted(), origin: origin, at: now, by: .gateway)
+        }
+        var after: String?
+        repeat {
+            let page = try await store.users(UserFilter(), after: after, limit: 1000)
+            for user in page.elements where (user.origin == .secrets || user.origin == .configuration) && !all.contains(user.name) {
+                try await store.removeUser(user.name, at: now, by: .gateway)
+            }
+            after = page.next
+        } while after != nil
+    }
+
+    // MARK: Run
+
+    /// Until cancelled.
+    func run() async {
+        let listener = Task { for await item in news { await heard(item) } }
+        defer { listener.cancel() }
+        var sinceAdvance = settings.advanceInterval
+        while !Task.isCancelled {
+            if sinceAdvance >= settings.advanceInterval {
+                await tracker.advance()
+                sinceAdvance = 0
+            }
+            try? await Task.sleep(for: .seconds(settings.flushInterval))
+            sinceAdvance += settings.flushInterval
+            await flush()
+        }
+    }
+
+    private func flush() async {
+        if let controller {
+            await tracker.count(await controller.traffic())
+            await tracker.nativeSeen(await controller.liveNatives())
+        }
+        await tracker.flush()
+    }
+
+    /// After all sessions have ended.
+    func stop() async {
+        await tracker.flush()
+        do throws(StoreError) { try store.close() } catch { logger.error("\(error)") }
+    }
+
+    private func heard(_ item: MigrationTracker.News) async {
+        switch item {
+        case .moved(let user, let change): await moved(user, change)
+        case .firstLegacyLogin(let user): logger.info("first PPTP log-in of user \"\(user)\"")
+        case .toInvite(let users):
+            let names = users.prefix(20).joined(separator: ", ") + (users.count > 20 ? " and \(users.count - 20) more" : "")
+            logger.notice("to be invited (causeway migrate invite USER): \(names)")
+        case .storeAway, .storeBack: break  // The tracker has logged it.
+        }
+    }
+
+    private func moved(_ user: String, _ change: PhaseChange) async {
+        logger.notice("user \"\(user)\": \(change.from.rawValue) -> \(change.to.rawValue): \(change.reason)")
+        guard change.to == .retired else { return }
+        await controller?.endLegacySessions(of: user, because: "PPTP is switched off for this user")
+    }
+}
+
+extension CausewayConfiguration {
+    var migrationRules: MigrationRules {
+        MigrationRules(quietDays: migration.quietDays, retireAfterDays: migration.retireAfterDays > 0 ? migration.retireAfterDays : nil)
+    }
+}
+
+extension UserDirectory.Entry {
+    /// nil: it stands for everybody.
+    fileprivate var knownName: String? { name == nil ? nil : displayName }
+    fileprivate func isOf(_ files: [String]) -> Bool { files.contains(origin.file) }
+}
