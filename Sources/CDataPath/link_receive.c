@@ -154,10 +154,11 @@ static uint8_t *mppe_packet(cw_buffer *buffer, size_t *length) {
     return frame + ppp.length;
 }
 
-// With something held, or a gap in which the count may have wrapped, what one packet does decides how the next one is looked at.
+// With something held, or a gap in which the count may have wrapped, what one packet does decides how the next one is looked at. (Only
+// stateless packets can be decrypted ahead; cw_mppe_ahead knows.)
 size_t cw_link_plan(cw_link *link, cw_buffer *const *packets, size_t count, cw_mppe_chain *chain, bool *needed) {
     *needed = false;
-    if (!cw_link_receives_encrypted(link) || !link->receiver.stateless || !link->window.learned || link->held != NULL) return 0;
+    if (link->held != NULL) return 0;
     uint32_t expected = link->window.expected;
     unsigned keys = 0;
     size_t run = 0;

@@ -430,8 +430,97 @@ static void test_random_scripts(void) {
         run(seed, seed % 2 == 0 ? CW_MPPE_RC4_ROWS : CW_MPPE_RC4_INTERLEAVED, SANITIZED ? 100 : 500, false);
 }
 
+// ---- What must not be decrypted ahead, one rule of cw_link_plan after the other ----
+
+static link_pair *talking(void) {
+    link_pair *p = pair_make(128, CW_MPPE_STATELESS);
+    cw_buffer *wire[10];
+    pair_send(p, wire, 10);
+    pair_receive(p, wire, 10);
+    CHECK_EQUAL(p->delivered, 10);
+    return p;
+}
+
+// While something is held, a packet behind a forged one has to wait as well: decrypted already, it could not.
+static void test_forged_in_front_of_held(void) {
+    link_pair *p = talking();
+    cw_buffer *wire[4];
+    pair_send(p, wire, 4);
+    pair_receive_one(p, wire[3]);
+    CHECK_EQUAL(p->b->held_count, 1);
+    cw_buffer *batch[] = {pair_forge_mppe(p, p->b->window.expected, (uint16_t)(0x9000 | p->b->receiver.next)), wire[1]};
+    pair_receive(p, batch, 2);
+    CHECK_EQUAL(p->delivered, 10);
+    pair_receive_one(p, wire[0]);
+    pair_receive_one(p, wire[2]);
+    CHECK_EQUAL(p->delivered, 14);
+    CHECK_EQUAL(p->out_of_order, 0);
+    pair_end(p);
+}
+
+// The count has wrapped in an outage in which only control frames came through, so the next data is expected all the same.
+static void test_wrapped_count_in_order(void) {
+    enum { between = 205, frames = 20, after = 20 };
+    static const uint8_t echo[] = {9, 1, 0, 8, 1, 2, 3, 4};
+    link_pair *p = talking();
+    cw_buffer *wire[between];
+    for (unsigned n = 0; n < frames; n++) {
+        pair_send(p, wire, between);
+        pair_lose(p, wire, between);
+        pair_control(p, CW_PPP_LCP, echo, sizeof echo, wire);
+        pair_receive(p, wire, 1);
+        p->now += 60 * MILLISECOND;
+        pair_expire(p);
+    }
+    CHECK_EQUAL(p->control_at_b, frames);
+    pair_send(p, wire, after);
+    CHECK(frames * between > CW_MPPE_COUNT_SPACE && frames * between + after < CW_MPPE_COUNT_SPACE + CW_MPPE_AHEAD);
+    pair_receive(p, wire, after);
+    CHECK_EQUAL(p->delivered, 10 + after);
+    pair_end(p);
+}
+
+// There are keys for the farthest packet of a run, which need not be the last.
+static void test_count_goes_back_in_a_run(void) {
+    link_pair *p = talking();
+    cw_mppe_stocks_trim(&p->stocks);
+    cw_buffer *batch[6];
+    uint16_t first = p->b->receiver.next;
+    pair_send(p, batch, 5);
+    batch[5] = pair_forge_mppe(p, p->b->window.expected + 5, (uint16_t)(0x9000 | first));
+    pair_receive(p, batch, 6);
+    CHECK_EQUAL(p->delivered, 15);
+    pair_end(p);
+}
+
+// More packets than a run holds, all in order; keys there would be for more, because the last ones say that they are old.
+static void test_longer_than_a_run(void) {
+    enum { genuine = CW_LINK_RUN, many = genuine + 5 };
+    link_pair *p = talking();
+    cw_buffer *batch[many];
+    cw_mppe_chain chain;
+    cw_mppe_job jobs[many];
+    bool needed;
+    pair_send(p, batch, genuine);
+    for (uint32_t n = genuine; n < many; n++)
+        batch[n] = pair_forge_mppe(p, p->b->window.expected + n, (uint16_t)(0x9000 | p->b->receiver.next));
+    CHECK_EQUAL(cw_link_open(p->b, p->now, batch, many, &p->pool), many);
+    size_t run = cw_link_plan(p->b, batch, many, &chain, &needed);
+    CHECK_EQUAL(run, CW_LINK_RUN);
+    if (needed) cw_mppe_batch_keys(&p->kernels, &chain, 1);
+    cw_link_prepare(p->b, batch, run, jobs);
+    cw_mppe_batch_crypt(&p->kernels, jobs, run, NULL, 0);
+    pair_take(p, cw_link_receive_opened(p->b, p->now, batch, many, run, p->out, PAIR_OUT, &p->pool), false);
+    CHECK_EQUAL(p->delivered, 10 + genuine);
+    pair_end(p);
+}
+
 int main(void) {
     RUN(everything_arrives);
     RUN(random_scripts);
+    RUN(forged_in_front_of_held);
+    RUN(wrapped_count_in_order);
+    RUN(count_goes_back_in_a_run);
+    RUN(longer_than_a_run);
     FINISH();
 }
