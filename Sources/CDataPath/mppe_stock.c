@@ -8,7 +8,7 @@ enum { fill_chains = 16, fill_keys = 8 }; // at one time
 enum { low_mark = CW_MPPE_SPARE / 2 };
 
 bool cw_mppe_stocks_create(cw_mppe_stocks *stocks, const cw_mppe_kernels *kernels, uint32_t capacity) {
-    *stocks = (cw_mppe_stocks){.kernels = kernels, .capacity = capacity};
+    *stocks = (cw_mppe_stocks){.kernels = kernels, .capacity = capacity, .step = 1};
     stocks->stocks = cw_map_secret(capacity * sizeof *stocks->stocks);
     return stocks->stocks != NULL;
 }
@@ -22,13 +22,40 @@ void cw_mppe_stocks_destroy(cw_mppe_stocks *stocks) {
 
 void cw_mppe_stocks_step(cw_mppe_stocks *stocks) { stocks->step++; }
 
+// The list without those that nobody has.
+static void forget_low(cw_mppe_stocks *stocks) {
+    for (cw_mppe_stock **at = &stocks->low; *at != NULL;) {
+        cw_mppe_stock *stock = *at;
+        if (stock->owner != NULL) {
+            at = &stock->next_low;
+            continue;
+        }
+        *at = stock->next_low;
+        stock->low = false;
+    }
+}
+
 void cw_mppe_stocks_trim(cw_mppe_stocks *stocks) {
-    if (stocks->touched == 0) return;
-    for (uint32_t n = 0; n < stocks->touched; n++)
-        if (stocks->stocks[n].owner != NULL) cw_mppe_stock_return(stocks->stocks[n].owner);
-    cw_discard(stocks->stocks, stocks->touched * sizeof *stocks->stocks); // all zero from here on, lists included
-    stocks->free = stocks->low = NULL;
-    stocks->touched = stocks->hand = 0;
+    uint32_t touched = stocks->touched, used = 0;
+    for (uint32_t n = 0; n < touched; n++) {
+        cw_mppe_stock *stock = &stocks->stocks[n];
+        if (stock->owner != NULL && (int32_t)(stock->step - stocks->trimmed) <= 0) cw_mppe_stock_return(stock->owner);
+        if (stock->owner != NULL) used = n + 1;
+    }
+    stocks->trimmed = stocks->step;
+    cw_mppe_stocks_step(stocks); // whatever is used from here on is used after this
+    if (used == touched) return;
+    forget_low(stocks);
+    cw_discard(stocks->stocks + used, (touched - used) * sizeof *stocks->stocks); // all zero from here on
+    stocks->touched = used;
+    stocks->hand = 0;
+    stocks->free = NULL;
+    for (uint32_t n = used; n > 0; n--) {
+        cw_mppe_stock *stock = &stocks->stocks[n - 1];
+        if (stock->owner != NULL) continue;
+        stock->next_free = stocks->free;
+        stocks->free = stock;
+    }
 }
 
 // One that was not used in this step. Who had it derives its keys again.

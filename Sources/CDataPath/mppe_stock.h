@@ -41,14 +41,15 @@ struct cw_mppe_stocks {
     cw_mppe_stock *stocks;
     uint32_t capacity, touched, lent;
     uint32_t hand; // where the search for one to take away goes on
-    uint32_t step;
+    uint32_t step, trimmed; // trimmed: the step of the last cw_mppe_stocks_trim
     cw_mppe_stock *free, *low;
 };
 
 bool cw_mppe_stocks_create(cw_mppe_stocks *stocks, const cw_mppe_kernels *kernels, uint32_t capacity); // memory as it is needed
 void cw_mppe_stocks_destroy(cw_mppe_stocks *stocks);
 void cw_mppe_stocks_step(cw_mppe_stocks *stocks);
-void cw_mppe_stocks_trim(cw_mppe_stocks *stocks); // all come back, and their memory goes to the system
+// Those that were not used since the last time come back, and the memory behind the last one in use goes to the system.
+void cw_mppe_stocks_trim(cw_mppe_stocks *stocks);
 // Some keys for those on the list `low`, who have used theirs: at most some microseconds' work. When there are enough, the list is empty.
 void cw_mppe_stocks_fill(cw_mppe_stocks *stocks);
 

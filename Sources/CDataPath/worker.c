@@ -115,7 +115,7 @@ void cw_worker_refill(cw_worker *worker, uint32_t more) {
         cw_pool_give(&worker->pool, &worker->buffers[worker->buffers_used++]);
 }
 
-void cw_worker_trim(cw_worker *worker) {
+bool cw_worker_trim(cw_worker *worker) {
     uint32_t workers = worker->config->worker_count;
     cw_ring_trim(&worker->events);
     cw_sessions_trim(worker);
@@ -126,10 +126,12 @@ void cw_worker_trim(cw_worker *worker) {
         (void)cw_give_back(worker->shown_sessions, worker->slots * sizeof *worker->shown_sessions);
     }
     // No packet is held anywhere: begin anew with a few buffers.
-    if (worker->buffers_used <= 4 * worker->config->batch_size || worker->pool.available < worker->buffers_used) return;
-    if (!cw_give_back(worker->buffers, worker->buffers_used * sizeof *worker->buffers)) return;
-    worker->pool = (cw_pool){0};
-    worker->buffers_used = 0;
+    bool much = worker->buffers_used > 4 * worker->config->batch_size && worker->pool.available == worker->buffers_used;
+    if (much && cw_give_back(worker->buffers, worker->buffers_used * sizeof *worker->buffers)) {
+        worker->pool = (cw_pool){0};
+        worker->buffers_used = 0;
+    }
+    return worker->stocks.lent > 0;
 }
 
 void cw_worker_fail(cw_worker *worker, int *fd, int reason) {

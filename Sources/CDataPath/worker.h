@@ -311,7 +311,7 @@ void cw_worker_destroy(cw_worker *worker);
 void cw_worker_wake(cw_worker *worker);   // if it sleeps; after publishing to one of its rings
 void cw_worker_nudge(cw_worker *worker);  // always
 void cw_worker_refill(cw_worker *worker, uint32_t more); // brings fresh buffers into the pool: for a step, and so many besides
-void cw_worker_trim(cw_worker *worker);   // gives back what a burst left behind
+bool cw_worker_trim(cw_worker *worker);   // gives back what a burst left behind; true: some of it is too fresh
 void cw_worker_fail(cw_worker *worker, int *fd, int reason);
 
 // worker_loop.c

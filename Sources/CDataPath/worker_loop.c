@@ -161,8 +161,8 @@ void *cw_worker_main(void *argument) {
         int count = wait_for_work(worker, more, ready, ready_per_round);
         uint64_t now = cw_now();
         if (worker->trim_at <= now) {
-            cw_worker_trim(worker);
-            worker->trim_at = UINT64_MAX;
+            // Keys that were used lately stay until the next time.
+            worker->trim_at = cw_worker_trim(worker) ? now + trim_seconds * UINT64_C(1000000000) : UINT64_MAX;
         }
         if (worker->trim_at == UINT64_MAX && (count > 0 || more)) worker->trim_at = now + trim_seconds * UINT64_C(1000000000);
         more = cw_worker_step(worker, ready, count, now);

@@ -119,8 +119,49 @@ static void test_taken_away(void) {
         CHECK(lent <= STOCKS);
     }
     cw_mppe_stocks_trim(&stocks);
+    cw_mppe_stocks_trim(&stocks);
     for (unsigned n = 0; n < OWNERS; n++) CHECK(keys[n].stock == NULL);
     CHECK_EQUAL(stocks.lent, 0);
+    CHECK_EQUAL(stocks.touched, 0);
+    cw_mppe_stocks_destroy(&stocks);
+}
+
+// What was used since the last time stays, keys and all; the others' come back wiped, and the next who asks gets one of them.
+static void test_trim_takes_from_the_idle(void) {
+    cw_mppe_stocks stocks;
+    cw_mppe_keys keys[STOCKS] = {{0}};
+    uint64_t changes = 0;
+    CHECK(cw_mppe_stocks_create(&stocks, &kernels, STOCKS));
+    for (unsigned n = 0; n < STOCKS; n++) {
+        key_owner(&keys[n], n);
+        CHECK(cw_mppe_stock_lend(&stocks, &keys[n]));
+        want(&keys[n], 8, &changes);
+        cw_mppe_stock_pass(&keys[n], cw_mppe_stock_key(&keys[n], 0), 1); // all are low now
+    }
+    cw_mppe_stocks_trim(&stocks);
+    CHECK_EQUAL(stocks.lent, STOCKS);
+    for (unsigned n = 0; n < 2; n++) CHECK(cw_mppe_stock_lend(&stocks, &keys[2 * n])); // 0 and 2
+    cw_mppe_stocks_trim(&stocks);
+    for (unsigned n = 0; n < STOCKS; n++) {
+        CHECK_EQUAL(keys[n].stock != NULL, n == 0 || n == 2);
+        CHECK_EQUAL(cw_mppe_stock_count(&keys[n]), n == 0 || n == 2 ? 7 : 0);
+        check_keys(&keys[n]);
+    }
+    CHECK_EQUAL(stocks.touched, 3);
+    for (size_t i = 0; i < sizeof stocks.stocks[1].ring; i++) CHECK_EQUAL(((const uint8_t *)stocks.stocks[1].ring)[i], 0);
+    const uint8_t *behind = (const uint8_t *)&stocks.stocks[3];
+    for (size_t i = 0; i < (STOCKS - 3) * sizeof *stocks.stocks; i++) CHECK_EQUAL(behind[i], 0);
+    while (stocks.low != NULL) cw_mppe_stocks_fill(&stocks);
+    CHECK_EQUAL(cw_mppe_stock_count(&keys[2]), CW_MPPE_SPARE);
+    for (unsigned n = 0; n < STOCKS; n++) {
+        CHECK(cw_mppe_stock_lend(&stocks, &keys[n]));
+        want(&keys[n], 20, &changes);
+        check_keys(&keys[n]);
+    }
+    CHECK_EQUAL(stocks.lent, STOCKS);
+    for (unsigned n = 0; n < STOCKS; n++) cw_mppe_stock_return(&keys[n]);
+    cw_mppe_stocks_trim(&stocks);
+    CHECK_EQUAL(stocks.touched, 0);
     cw_mppe_stocks_destroy(&stocks);
 }
 
@@ -158,6 +199,7 @@ int main(void) {
     RUN(chain_goes_on);
     RUN(beyond_the_stock);
     RUN(taken_away);
+    RUN(trim_takes_from_the_idle);
     RUN(fill_is_bounded);
     FINISH();
 }
