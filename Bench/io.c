@@ -1,4 +1,7 @@
-// GRE in, per packet: a raw socket with recvmmsg against a ring with the ingress rule, both as the gateway uses them. Frames are put on the
+// GRE in and out, per packet. Out: a raw socket against frames of a packet socket with the next hop from the table, both with sendmmsg as
+// the gateway uses them; what the far end of the veth does with them (it is for another station) is in both.
+//
+// In: a raw socket with recvmmsg against a ring with the ingress rule, both as the gateway uses them. Frames are put on the
 // far end of a veth in a network namespace of its own, 32 at a time, and taken from the near end before the next ones, all by one thread:
 // so its CPU time is that of both ends and of the kernel's stack in between. What the far end alone costs (frames of a type that
 // nobody takes, without any rule) is measured in the same rounds and subtracted. Needs root, and ip (iproute2).
@@ -18,9 +21,10 @@
 #include <unistd.h>
 
 #include "io.h"
+#include "io_hop.h"
 #include "ip.h"
 
-enum { ROUNDS = 21, BATCH = 32, BATCHES = 500, MOST = 1500, CONTENDERS = 3 };
+enum { ROUNDS = 21, BATCH = 32, BATCHES = 500, MOST = 1500, CONTENDERS = 3, HOP_PATIENCE = 2000 };
 typedef enum kind { NOBODY, RAW, RING } kind;
 static const char *const names[CONTENDERS] = {"nobody", "raw socket", "ring"};
 
@@ -47,7 +51,7 @@ static double now(void) {
 static void set_up(void) {
     if (unshare(CLONE_NEWNET) != 0) die("unshare");
     if (system("ip link set lo up && ip link add near0 type veth peer name far0 && ip link set near0 up && ip link set far0 up && "
-               "ip address add 10.77.0.1/24 dev near0") != 0)
+               "ip address add 10.77.0.1/24 dev near0 && ip neighbour add 10.77.0.2 lladdr 02:00:00:00:00:02 dev near0 nud permanent") != 0)
         die("ip");
     wire = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
     int one = 1;
@@ -123,6 +127,89 @@ static double measure(kind kind) {
     return each;
 }
 
+// ---- Out ------------------------------------------------------------------------------------------------------------------
+
+static cw_hops hops;
+static uint32_t peer, local;
+
+// One batch from the buffers, whose packets begin at the GRE header.
+static void put_out(bool as_frames, int fd, uint32_t length) {
+    static union {
+        struct sockaddr_in address;
+        struct sockaddr_ll interface;
+    } to[BATCH];
+    static struct {
+        _Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
+    } control[BATCH];
+    static uint16_t identification;
+    for (int i = 0; i < BATCH; i++) {
+        uint8_t *gre = cw_buffer_data(&buffers[i]);
+        struct msghdr *header = &outgoing[i].msg_hdr;
+        vectors[i] = (struct iovec){gre, length};
+        *header = (struct msghdr){.msg_name = &to[i], .msg_namelen = sizeof to[i].address, .msg_iov = &vectors[i], .msg_iovlen = 1};
+        if (as_frames) {
+            cw_hop hop;
+            if (!cw_hops_find(&hops, 0, peer, local, &hop)) die("the next hop");
+            cw_hop_frame(&hop, peer, identification++, gre, length);
+            vectors[i] = (struct iovec){gre - CW_HOP_FRAME, CW_HOP_FRAME + length};
+            to[i].interface = (struct sockaddr_ll){.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)hop.interface};
+            header->msg_namelen = sizeof to[i].interface;
+            continue;
+        }
+        to[i].address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = peer};
+        header->msg_control = control[i].bytes;
+        header->msg_controllen = sizeof control[i].bytes;
+        struct in_pktinfo info = {.ipi_spec_dst.s_addr = local};
+        struct cmsghdr *source = CMSG_FIRSTHDR(header);
+        source->cmsg_level = IPPROTO_IP;
+        source->cmsg_type = IP_PKTINFO;
+        source->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(source), &info, sizeof info);
+    }
+    for (int sent = 0; sent < BATCH;) {
+        int done = sendmmsg(fd, outgoing + sent, (unsigned)(BATCH - sent), 0);
+        if (done < 0) die("sendmmsg");
+        sent += done;
+    }
+}
+
+static uint64_t arrived_frames(void) { // at the far end
+    char line[256];
+    unsigned long long packets;
+    FILE *file = fopen("/proc/self/net/dev", "re");
+    if (file == NULL) die("/proc/self/net/dev");
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, " far0: %*u %llu", &packets) != 1) continue;
+        fclose(file);
+        return packets;
+    }
+    die("far0");
+    return 0;
+}
+
+static double measure_out(bool as_frames, uint32_t length) {
+    int32_t fd = -1;
+    if ((as_frames ? cw_open_gre_frames(&fd) : cw_open_gre(4, 0, 1, &fd)) != CW_OK) die("socket");
+    double begun = now();
+    for (int i = 0; i < BATCHES; i++) put_out(as_frames, fd, length);
+    double each = (now() - begun) / (BATCHES * BATCH);
+    close(fd);
+    return each;
+}
+
+static void wait_for_hop(void) {
+    cw_hop hop;
+    peer = inet_addr("10.77.0.2");
+    local = inet_addr("10.77.0.1");
+    if (!cw_hops_create(&hops, 64, 1) || !cw_hops_start(&hops)) die("next hops");
+    for (int patience = 0; patience < HOP_PATIENCE; patience++) {
+        if (cw_hops_find(&hops, 0, peer, local, &hop)) return;
+        usleep(1000);
+    }
+    errno = ETIMEDOUT;
+    die("the next hop");
+}
+
 static int ascending(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
 static void show(const char *name, double *values, const char *unit) {
     qsort(values, ROUNDS, sizeof *values, ascending);
@@ -149,4 +236,26 @@ int main(void) {
         show("ratio", ratio, "x");
         printf("\n");
     }
+
+    wait_for_hop();
+    printf("GRE out, the same\n");
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+        double raw[ROUNDS], framed[ROUNDS], ratio[ROUNDS];
+        make_frames(lengths[l]);
+        uint64_t before = arrived_frames();
+        for (int round = -1; round < ROUNDS; round++) {
+            double first = measure_out(false, lengths[l] - CW_IPV4_HEADER), second = measure_out(true, lengths[l] - CW_IPV4_HEADER);
+            if (round < 0) continue;
+            raw[round] = first;
+            framed[round] = second;
+            ratio[round] = first / second;
+        }
+        uint64_t arrived = arrived_frames() - before, all = 2 * (ROUNDS + 1) * BATCHES * BATCH; // now and then one of the kernel's own, too
+        printf("%4u octets:", lengths[l]);
+        show(names[RAW], raw, "");
+        show("frames", framed, "");
+        show("ratio", ratio, "x");
+        printf("  %llu lost\n", (unsigned long long)(arrived < all ? all - arrived : 0));
+    }
+    cw_hops_destroy(&hops);
 }

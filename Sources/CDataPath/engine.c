@@ -27,7 +27,7 @@ void cw_engine_config_defaults(cw_engine_config *config) {
         .icmp_rate = 100,
     };
     cw_wg_config_defaults(&config->wireguard_config);
-    for (int i = 0; i < CW_MAX_WORKERS; i++) config->gre_fd[i] = config->tap_fd[i] = config->tun_fd[i] = -1;
+    for (int i = 0; i < CW_MAX_WORKERS; i++) config->gre_fd[i] = config->tap_fd[i] = config->frame_fd[i] = config->tun_fd[i] = -1;
     config->tap_rule_fd = -1;
 }
 
@@ -45,6 +45,8 @@ static void free_engine(cw_engine *engine) {
         if (engine->workers[i].engine != NULL) cw_worker_destroy(&engine->workers[i]);
     for (uint32_t i = 0; engine->handoffs != NULL && i < workers * workers; i++) cw_ring_destroy(&engine->handoffs[i]);
     if (engine->table.records != NULL) cw_table_destroy(&engine->table);
+    if (engine->hops != NULL) cw_hops_destroy(engine->hops);
+    free(engine->hops);
     if (engine->event_fd >= 0) close(engine->event_fd);
     if (engine->probe != NULL) explicit_bzero(engine->probe, cw_link_size());
     pthread_mutex_destroy(&engine->lock);
@@ -62,6 +64,14 @@ static void *allocate_aligned(size_t size) {
     return memory;
 }
 
+static bool create_hops(cw_engine *engine) {
+    bool wanted = false;
+    for (uint32_t i = 0; i < engine->config.worker_count; i++) wanted = wanted || engine->config.frame_fd[i] >= 0;
+    if (!wanted) return true;
+    engine->hops = allocate_aligned(sizeof *engine->hops);
+    return engine->hops != NULL && cw_hops_create(engine->hops, engine->config.session_capacity, engine->config.worker_count);
+}
+
 static bool create_parts(cw_engine *engine) {
     uint32_t workers = engine->config.worker_count;
     engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -70,6 +80,7 @@ static bool create_parts(cw_engine *engine) {
     engine->probe = allocate_aligned(cw_link_size());
     if (engine->event_fd < 0 || engine->workers == NULL || engine->handoffs == NULL || engine->probe == NULL) return false;
     if (!cw_tun_set_up(engine->config.tun_fd, workers, &engine->offloads)) return false;
+    if (!create_hops(engine)) return false;
     if (!cw_table_create(&engine->table, engine->config.session_capacity, workers)) return false;
     for (uint32_t from = 0; from < workers; from++)
         for (uint32_t to = 0; to < workers; to++)
@@ -134,6 +145,7 @@ cw_status cw_engine_create(const cw_engine_config *config, cw_engine **out) {
     }
     for (uint32_t i = 0; i < config->worker_count; i++) { // they are ours from here on
         engine->workers[i].gre_fd = config->gre_fd[i];
+        engine->workers[i].frame_fd = config->frame_fd[i];
         engine->workers[i].tun.fd = config->tun_fd[i];
     }
     *out = engine;
@@ -152,6 +164,12 @@ cw_status cw_engine_start(cw_engine *engine) {
         cw_status status = cw_wg_start(engine->wireguard);
         if (status != CW_OK) return status;
     }
+    if (engine->hops != NULL && !cw_hops_start(engine->hops)) {
+        int saved = errno;
+        if (engine->wireguard != NULL) cw_wg_stop(engine->wireguard);
+        errno = saved;
+        return CW_SYSTEM;
+    }
     atomic_store_explicit(&engine->stopping, false, memory_order_release);
     // The threads inherit the mask: signals belong to the rest of the process.
     sigset_t all, before;
@@ -166,6 +184,7 @@ cw_status cw_engine_start(cw_engine *engine) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
         join_workers(engine, started);
+        if (engine->hops != NULL) cw_hops_stop(engine->hops);
         if (engine->wireguard != NULL) cw_wg_stop(engine->wireguard);
         errno = error;
         return CW_SYSTEM;
@@ -184,6 +203,7 @@ void cw_engine_stop(cw_engine *engine) {
     if (!engine->running) return;
     end_rule(engine);
     join_workers(engine, engine->config.worker_count);
+    if (engine->hops != NULL) cw_hops_stop(engine->hops);
     if (engine->wireguard != NULL) cw_wg_stop(engine->wireguard);
     engine->running = false;
 }
@@ -192,11 +212,12 @@ void cw_engine_destroy(cw_engine *engine) {
     if (engine == NULL) return;
     cw_engine_stop(engine);
     end_rule(engine);
-    int32_t fds[3 * CW_MAX_WORKERS];
+    int32_t fds[4 * CW_MAX_WORKERS];
     uint32_t count = 0;
     for (uint32_t i = 0; i < engine->config.worker_count; i++) {
         fds[count++] = engine->config.gre_fd[i];
         fds[count++] = engine->config.tap_fd[i];
+        fds[count++] = engine->config.frame_fd[i];
         fds[count++] = engine->config.tun_fd[i];
     }
     free_engine(engine);
@@ -207,6 +228,14 @@ void cw_engine_destroy(cw_engine *engine) {
 cw_wg *cw_engine_wireguard(const cw_engine *engine) { return engine->wireguard; }
 
 int32_t cw_engine_event_fd(const cw_engine *engine) { return engine->event_fd; }
+
+void cw_engine_departures(const cw_engine *engine, cw_departures *out) {
+    *out = (cw_departures){0};
+    for (uint32_t i = 0; i < engine->config.worker_count; i++) {
+        out->at_interface += atomic_load_explicit(&engine->workers[i].sent_at_interface, memory_order_relaxed);
+        out->through_stack += atomic_load_explicit(&engine->workers[i].sent_through_stack, memory_order_relaxed);
+    }
+}
 
 const char *cw_engine_isa(const cw_engine *engine) { return cw_mppe_kernels_name(&engine->kernels); }
 

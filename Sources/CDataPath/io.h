@@ -1,4 +1,4 @@
-// How GRE packets come in.
+// How GRE packets come in and leave.
 //
 //   raw     a raw socket for each worker, always open (io_open.c): the kernel's stack takes each packet first
 //   packet  beside it a ring for each worker that the kernel fills before its stack sees the packet (io_tap.c), and a rule at the
@@ -6,6 +6,9 @@
 //
 // Ring and rule name exactly the same packets: enhanced GRE version 1 in a whole IPv4 packet without options, to one of our addresses on
 // the interface that has it, with no VLAN tag of its own. Anything else (fragments above all) goes on through the stack to the raw socket.
+// With "packet" GRE also leaves at the interface, as frames of a packet socket for each worker, where io_hop.h knows the next hop and the
+// packet needs no fragmentation; otherwise by the raw socket.
+//
 // The rule belongs to the netlink socket that made it: however this process ends, the kernel takes the rule away.
 #ifndef CW_IO_H
 #define CW_IO_H

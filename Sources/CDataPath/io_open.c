@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -72,6 +73,18 @@ cw_status cw_open_gre(uint8_t family, uint32_t worker, uint32_t worker_count, in
     set_buffer(raw, SO_RCVBUFFORCE, SO_RCVBUF);
     set_buffer(raw, SO_SNDBUFFORCE, SO_SNDBUF);
     *fd = raw;
+    return CW_OK;
+}
+
+cw_status cw_open_gre_frames(int32_t *fd) {
+    int frames = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1; // protocol 0: nothing arrives
+    if (frames < 0) return CW_SYSTEM;
+    if (setsockopt(frames, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof one) != 0) {
+        *fd = close_and_keep_errno(frames);
+        return CW_SYSTEM;
+    }
+    set_buffer(frames, SO_SNDBUFFORCE, SO_SNDBUF);
+    *fd = frames;
     return CW_OK;
 }
 

@@ -44,7 +44,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     worker->engine = engine;
     worker->config = config;
     worker->index = index;
-    worker->gre_fd = worker->tap.fd = worker->tun.fd = -1; // not ours before create has succeeded
+    worker->gre_fd = worker->tap.fd = worker->frame_fd = worker->tun.fd = -1; // not ours before create has succeeded
     worker->slots = cw_table_slots(config->session_capacity, config->worker_count);
     worker->buffer_count = buffers_needed(config, worker->slots);
     worker->delivered_capacity = 2 * config->batch_size + config->reorder_packets + 2;
@@ -52,6 +52,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     worker->poll_nanoseconds = (uint64_t)config->poll_microseconds * 1000;
     worker->icmp_bucket = cw_bucket_full(config->icmp_rate, config->icmp_rate, cw_now());
 
+    worker->identification = (uint32_t)cw_now() + index;
     bool sessions = cw_sessions_create(worker);
     worker->shown_sessions = cw_map(worker->slots * sizeof *worker->shown_sessions);
     worker->by_call = cw_map((65536 / config->worker_count + 1) * sizeof *worker->by_call);

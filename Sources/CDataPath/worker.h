@@ -19,6 +19,7 @@
 #ifndef CW_WORKER_H
 #define CW_WORKER_H
 
+#include <linux/if_packet.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,6 +29,7 @@
 #include "icmp.h"
 #include "ip.h"
 #include "io.h"
+#include "io_hop.h"
 #include "link.h"
 #include "mppe.h"
 #include "prefix_trie.h"
@@ -178,7 +180,11 @@ typedef struct cw_outbox {
     uint32_t count;
     struct mmsghdr messages[CW_MAX_BATCH];
     struct iovec vectors[CW_MAX_BATCH];
-    struct sockaddr_in peers[CW_MAX_BATCH];
+    union {
+        struct sockaddr_in address;
+        struct sockaddr_ll interface;
+    } to[CW_MAX_BATCH];
+    bool frame[CW_MAX_BATCH]; // with its headers, to leave at the interface
     struct {
         _Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
     } control[CW_MAX_BATCH];
@@ -202,6 +208,9 @@ typedef struct cw_worker {
     cw_wg *wireguard; // NULL: none
     int epoll_fd, wake_fd, gre_fd; // -1: none, or failed for good
     cw_tap tap;                            // of GRE; its descriptor as above
+    int frame_fd;                          // not waited for
+    uint32_t identification; // of the next packet that leaves as a frame
+    _Atomic uint64_t sent_at_interface, sent_through_stack; // GRE packets; written by the worker alone
     int failed_errno;                      // to be reported; 0: nothing
     uint64_t poll_nanoseconds; // how long it looks for more before it sleeps
     bool polling;              // there has been more so soon, lately
@@ -285,6 +294,7 @@ struct cw_engine {
     cw_access access[CW_MAX_ACCESS_IDENTITIES]; // under the lock as well
     cw_wg *wireguard; // NULL: none
     cw_tun_offloads offloads;
+    cw_hops *hops; // NULL: GRE leaves by the raw sockets alone
     uint8_t *probe; // a link that import states are tried on
     uint32_t poll_first;
 };

@@ -1,7 +1,9 @@
 // Towards the user: packets of one batch from the TUN queue, the WireGuard engine and other workers, grouped by session, through the IP
 // checks and the link into the GRE socket, or to the peer of a native session.
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <string.h>
 
 #include "worker.h"
@@ -24,21 +26,97 @@ static void settle(cw_worker *worker, uint32_t index, bool sent, uint64_t now) {
 
 static bool dead_socket(int error) { return error == EBADF || error == EBADFD || error == ENOTSOCK; }
 
+static void count_departures(_Atomic uint64_t *counter, int packets) {
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + (uint64_t)packets, memory_order_relaxed);
+}
+
+// To the raw socket. The kernel writes the IP header (not IP_HDRINCL), so it also chooses the identification and fragments what is too long.
+static void address_packet(cw_outbox *box, uint32_t i) {
+    const cw_session *session = box->sessions[i];
+    struct msghdr *header = &box->messages[i].msg_hdr;
+    box->frame[i] = false;
+    box->vectors[i] = (struct iovec){cw_buffer_data(box->buffers[i]), box->buffers[i]->length};
+    box->to[i].address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = session->peer4};
+    *header = (struct msghdr){
+        .msg_name = &box->to[i],
+        .msg_namelen = sizeof box->to[i].address,
+        .msg_iov = &box->vectors[i],
+        .msg_iovlen = 1,
+    };
+    if (session->local4 == 0) return;
+    // The address on which this call's control connection was accepted.
+    struct in_pktinfo info = {.ipi_spec_dst.s_addr = session->local4};
+    header->msg_control = box->control[i].bytes;
+    header->msg_controllen = sizeof box->control[i].bytes;
+    struct cmsghdr *control = CMSG_FIRSTHDR(header);
+    control->cmsg_level = IPPROTO_IP;
+    control->cmsg_type = IP_PKTINFO;
+    control->cmsg_len = CMSG_LEN(sizeof info);
+    memcpy(CMSG_DATA(control), &info, sizeof info);
+}
+
+// To the interface, if it is known which (io_hop.h) and the packet can leave there as it is.
+static bool address_frame(cw_worker *worker, uint32_t i) {
+    cw_outbox *box = &worker->outbox;
+    const cw_session *session = box->sessions[i];
+    cw_buffer *buffer = box->buffers[i];
+    cw_hop hop;
+    if (worker->frame_fd < 0 || !cw_hops_find(worker->engine->hops, worker->index, session->peer4, session->local4, &hop)) return false;
+    if (CW_IPV4_HEADER + (uint32_t)buffer->length > hop.longest || buffer->offset < CW_HOP_FRAME) return false;
+    cw_hop_frame(&hop, session->peer4, (uint16_t)worker->identification, cw_buffer_data(buffer), buffer->length);
+    worker->identification += worker->config->worker_count; // no other worker's
+    box->frame[i] = true;
+    box->vectors[i] = (struct iovec){cw_buffer_data(buffer) - CW_HOP_FRAME, CW_HOP_FRAME + (size_t)buffer->length};
+    box->to[i].interface = (struct sockaddr_ll){.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)hop.interface};
+    box->messages[i].msg_hdr = (struct msghdr){
+        .msg_name = &box->to[i],
+        .msg_namelen = sizeof box->to[i].interface,
+        .msg_iov = &box->vectors[i],
+        .msg_iovlen = 1,
+    };
+    return true;
+}
+
+// From the first one up to `end`; returns what is left to send. What the interface refuses is the raw socket's.
+static uint32_t send_frames(cw_worker *worker, uint32_t from, uint32_t end, uint64_t now) {
+    cw_outbox *box = &worker->outbox;
+    int done;
+    do done = sendmmsg(worker->frame_fd, box->messages + from, end - from, MSG_DONTWAIT);
+    while (done < 0 && errno == EINTR);
+    if (done <= 0) {
+        address_packet(box, from);
+        return from;
+    }
+    count_departures(&worker->sent_at_interface, done);
+    for (int i = 0; i < done; i++) settle(worker, from++, true, now);
+    return from;
+}
+
+static uint32_t send_packets(cw_worker *worker, uint32_t from, uint32_t end, uint64_t now) {
+    cw_outbox *box = &worker->outbox;
+    int done;
+    do done = worker->gre_fd < 0 ? -1 : sendmmsg(worker->gre_fd, box->messages + from, end - from, MSG_DONTWAIT);
+    while (done < 0 && worker->gre_fd >= 0 && errno == EINTR);
+    if (done > 0) {
+        count_departures(&worker->sent_through_stack, done);
+        for (int i = 0; i < done; i++) settle(worker, from++, true, now);
+        return from;
+    }
+    // The first of the rest was refused. A full socket refuses all of them; any other reason may be this packet's alone.
+    bool all = worker->gre_fd < 0 || errno == EAGAIN || errno == ENOBUFS || dead_socket(errno);
+    if (worker->gre_fd >= 0 && dead_socket(errno)) cw_worker_fail(worker, &worker->gre_fd, errno);
+    do settle(worker, from++, false, now);
+    while (all && from < end);
+    return from;
+}
+
+// In runs of one kind, so that a session's packets keep their order.
 static void send_outbox(cw_worker *worker, uint64_t now) {
     cw_outbox *box = &worker->outbox;
-    uint32_t sent = 0;
-    while (sent < box->count) {
-        int done = worker->gre_fd < 0 ? -1 : sendmmsg(worker->gre_fd, box->messages + sent, box->count - sent, MSG_DONTWAIT);
-        if (done < 0 && worker->gre_fd >= 0 && errno == EINTR) continue;
-        if (done > 0) {
-            for (int i = 0; i < done; i++) settle(worker, sent++, true, now);
-            continue;
-        }
-        // The first of the rest was refused. A full socket refuses all of them; any other reason may be this packet's alone.
-        bool all = worker->gre_fd < 0 || errno == EAGAIN || errno == ENOBUFS || dead_socket(errno);
-        if (worker->gre_fd >= 0 && dead_socket(errno)) cw_worker_fail(worker, &worker->gre_fd, errno);
-        do settle(worker, sent++, false, now);
-        while (all && sent < box->count);
+    for (uint32_t sent = 0; sent < box->count;) {
+        uint32_t end = sent + 1;
+        while (end < box->count && box->frame[end] == box->frame[sent]) end++;
+        sent = box->frame[sent] ? send_frames(worker, sent, end, now) : send_packets(worker, sent, end, now);
     }
     box->count = 0;
 }
@@ -50,26 +128,7 @@ void cw_worker_post(cw_worker *worker, cw_session *session, cw_buffer *buffer, u
     box->buffers[i] = buffer;
     box->sessions[i] = session;
     box->inner[i] = inner;
-    box->vectors[i] = (struct iovec){cw_buffer_data(buffer), buffer->length};
-    box->peers[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = session->peer4};
-    struct msghdr *header = &box->messages[i].msg_hdr;
-    *header = (struct msghdr){
-        .msg_name = &box->peers[i],
-        .msg_namelen = sizeof box->peers[i],
-        .msg_iov = &box->vectors[i],
-        .msg_iovlen = 1,
-    };
-    if (session->local4 == 0) return;
-    // The address on which this call's control connection was accepted. The kernel writes the IP header (not IP_HDRINCL), so it
-    // also chooses the identification and fragments what is too long.
-    struct in_pktinfo info = {.ipi_spec_dst.s_addr = session->local4};
-    header->msg_control = box->control[i].bytes;
-    header->msg_controllen = sizeof box->control[i].bytes;
-    struct cmsghdr *control = CMSG_FIRSTHDR(header);
-    control->cmsg_level = IPPROTO_IP;
-    control->cmsg_type = IP_PKTINFO;
-    control->cmsg_len = CMSG_LEN(sizeof info);
-    memcpy(CMSG_DATA(control), &info, sizeof info);
+    if (!address_frame(worker, i)) address_packet(box, i);
 }
 
 void cw_worker_arm(cw_worker *worker, cw_session *session, uint64_t now) {

@@ -115,6 +115,7 @@ typedef struct cw_engine_config {
     int32_t gre_fd[CW_MAX_WORKERS]; // raw GRE socket of each worker
     int32_t tap_fd[CW_MAX_WORKERS]; // ring of each worker
     int32_t tap_rule_fd;            // and their ingress rule, which ends with cw_engine_stop
+    int32_t frame_fd[CW_MAX_WORKERS]; // packet socket of each worker, by which GRE leaves at the interface where the next hop is known
     int32_t tun_fd[CW_MAX_WORKERS]; // TUN queue of each worker (IFF_VNET_HDR, IFF_NO_PI)
 } cw_engine_config;
 
@@ -156,6 +157,9 @@ cw_status cw_open_gre_taps(const cw_tap_config *config, uint32_t worker_count, i
 // has the table.
 cw_status cw_open_gre_rule(const cw_tap_config *config, int32_t *fd);
 
+// A packet socket that sends frames past the queueing discipline and receives none. Needs CAP_NET_RAW.
+cw_status cw_open_gre_frames(int32_t *fd);
+
 // Opens (creates) one queue of the multi-queue TUN `name`. Needs CAP_NET_ADMIN. `name` is read, not written.
 cw_status cw_open_tun(const char *name, int32_t *fd);
 
@@ -164,6 +168,13 @@ cw_status cw_engine_create(const cw_engine_config *config, cw_engine **engine);
 cw_status cw_engine_start(cw_engine *engine);
 void cw_engine_stop(cw_engine *engine);    // ends the worker threads; sessions and counters stay readable
 void cw_engine_destroy(cw_engine *engine); // stops if needed, wipes keys, closes descriptors
+
+// GRE packets that have left, of all sessions.
+typedef struct cw_departures {
+    uint64_t at_interface;  // as frames
+    uint64_t through_stack; // by the raw sockets
+} cw_departures;
+void cw_engine_departures(const cw_engine *engine, cw_departures *out);
 
 // Readable when events wait. Owned by the engine; `cw_engine_poll` clears it.
 int32_t cw_engine_event_fd(const cw_engine *engine);
