@@ -29,7 +29,7 @@ extension CausewayConfiguration {
             ]
         case .group, .perUser:
             let kind: Identity.Kind = tunnel.mode == .group ? .group : .user
-            let prefixes = tunnel.mode == .group ? groupPrefixes(of: tunnel) : userPrefixes(of: tunnel)
+            let prefixes = prefixesByIdentity(of: tunnel)
             return identities.filter { $0.id.tunnel == tunnel.name && $0.id.kind == kind }.sorted { $0.id < $1.id }.map { identity in
                 HubPeer(
                     comment: "\(kind.rawValue) \(identity.id.name)\(identity.isRetired ? ", retired" : "")",
@@ -37,6 +37,15 @@ extension CausewayConfiguration {
                     allowedIPs: Set((identity.addresses.map(IPPrefix.init) + (prefixes[identity.id.name] ?? [])).withoutContained()),
                     presharedKey: asking.presharedKey)
             }
+        }
+    }
+
+    /// What a hub takes from each identity of a tunnel besides the identity's own address, by name.
+    public func prefixesByIdentity(of tunnel: Tunnel) -> [String: [IPPrefix]] {
+        switch tunnel.mode {
+        case .shared: [:]
+        case .group: groupPrefixes(of: tunnel)
+        case .perUser: userPrefixes(of: tunnel)
         }
     }
 

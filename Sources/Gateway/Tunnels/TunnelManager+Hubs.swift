@@ -154,13 +154,7 @@ extension TunnelManager {
         guard let tunnel = tunnels[name] else { return }
         tunnels[name]?.tracker.update(zip(tunnel.routes, tunnel.selectors).flatMap { $0.peers(at: $1.current) })
         lookUpNames(of: name)
-        for uplink in tunnel.uplinks.keys.sorted() { await tell(uplink, of: name) }
-    }
-
-    private func tell(_ uplink: String, of name: String) async {
-        do { try await configure(uplink, of: name) } catch {
-            logger.error("tunnel \"\(name)\": the peers of \"\(uplink)\" cannot be changed: \(error)")
-        }
+        for uplink in tunnel.uplinks.keys.sorted() { await tellOrReport(uplink, of: name) }
     }
 
     // MARK: The probe
@@ -189,16 +183,22 @@ extension TunnelManager {
         guard let probe = tunnels[name]?.probe else { return }
         tunnels[name]?.probe = nil
         guard probe.hasBegun else { return }
-        guard probe.isSameHub else { return await tell(probe.uplink, of: name) }
+        guard probe.isSameHub else { return await tellOrReport(probe.uplink, of: name) }
         await renew(probe.uplink, probe.route, of: name)
     }
 
     /// With a new handshake, if the hub that is asked is the one in use: under the old keys nothing would show whether it answers.
     private func renew(_ uplink: String, _ route: Int, of name: String) async {
-        guard let tunnel = tunnel(name, with: route), let backend = tunnel.uplinks[uplink]?.backend else { return }
-        if tunnel.probe?.isSameHub ?? true {
-            try? await backend.forget(tunnel.routes[route].publicKey(at: tunnel.selectors[route].current))
+        try? await inTurn(UplinkName(tunnel: name, identity: uplink)) { await $0.forgetHub(of: uplink, route, of: name) }
+        await tellOrReport(uplink, of: name)
+    }
+
+    private func forgetHub(of uplink: String, _ route: Int, of name: String) async {
+        guard let tunnel = tunnel(name, with: route), let backend = tunnel.uplinks[uplink]?.backend, tunnel.probe?.isSameHub ?? true else { return }
+        do {
+            try await backend.forget(tunnel.routes[route].publicKey(at: tunnel.selectors[route].current))
+        } catch {
+            logger.debug("tunnel \"\(name)\": \"\(uplink)\" keeps its handshake: \(error)")
         }
-        await tell(uplink, of: name)
     }
 }

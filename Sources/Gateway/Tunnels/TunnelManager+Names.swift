@@ -44,9 +44,13 @@ extension TunnelManager {
     }
 
     private func send(_ peer: PublicKey, to endpoint: Endpoint, _ name: String) async {
-        for uplink in (tunnels[name]?.uplinks ?? [:]).values {
+        for uplink in (tunnels[name]?.uplinks ?? [:]).keys.sorted() {
             do {
-                try await uplink.backend.setEndpoint(endpoint, of: peer)
+                try await inTurn(UplinkName(tunnel: name, identity: uplink)) { manager in
+                    // Another reload or lookup may have said otherwise since, and then it is another's to tell.
+                    guard manager.tunnels[name]?.tracker.endpoints[peer] == endpoint else { return }
+                    try await manager.tunnels[name]?.uplinks[uplink]?.backend.setEndpoint(endpoint, of: peer)
+                }
             } catch {
                 logger.warning("tunnel \"\(name)\": peer \(peer) cannot be sent to \(endpoint): \(error)")
             }

@@ -1,4 +1,5 @@
 import Addresses
+import Identities
 import Settings
 import WireGuard
 
@@ -40,7 +41,7 @@ extension TunnelManager {
             }
             throw error
         }
-        return before.reduce(into: [:]) { endings, before in endings.merge(retire(whatIsLeftOf: before.tunnel)) { first, _ in first } }
+        return before.reduce(into: [:]) { endings, before in endings.merge(retire(whatIsLeftOf: before.tunnel, under: configuration)) { first, _ in first } }
     }
 
     private func plan(_ settings: CausewayConfiguration.Tunnel, _ identities: [String: UplinkIdentity]) throws -> Plan? {
@@ -75,7 +76,7 @@ extension TunnelManager {
         tunnels[name] = tunnel
         var total = TunnelChange()
         for uplink in tunnel.uplinks.keys.sorted() {
-            let change = try await configure(uplink, of: name)
+            let change = try await tell(uplink, of: name)
             total.peersAdded += change.peersAdded
             total.peersChanged += change.peersChanged
             total.peersRemoved += change.peersRemoved
@@ -110,7 +111,7 @@ extension TunnelManager {
             }
             tunnels[name] = tunnel
             for uplink in tunnel.uplinks.keys.sorted() {
-                do { try await configure(uplink, of: name) } catch { problems.append("tunnel \"\(name)\": \(error)") }
+                do { try await tell(uplink, of: name) } catch { problems.append("tunnel \"\(name)\": \(error)") }
             }
         }
         return problems
@@ -127,20 +128,25 @@ extension TunnelManager {
     // MARK: Who has to go
 
     /// The hub is told at the same time which keys and addresses it is to know: a session that keeps an old one would fall silent.
-    private func retire(whatIsLeftOf before: Tunnel) -> [UInt64: String] {
+    private func retire(whatIsLeftOf before: Tunnel, under configuration: CausewayConfiguration) -> [UInt64: String] {
         let name = before.settings.name
         guard before.settings.mode != .shared, let tunnel = tunnels[name] else { return [:] }
+        let others = configuration.prefixesByIdentity(of: tunnel.settings)
         var endings: [UInt64: String] = [:]
         for (identity, uplink) in tunnel.uplinks {
             let current = tunnel.identities[identity]
             tunnels[name]?.uplinks[identity]?.isRetired = current == nil
+            let own = current?.address.map { IPPrefix($0) }
+            let taken = (others[identity] ?? []) + (own.map { [$0] } ?? [])
             for (session, prefixes) in uplink.holders {
+                // One that has no address yet has been told the identity's at that time.
+                let held = prefixes.isEmpty ? before.identities[identity]?.address.map { [IPPrefix($0)] } ?? [] : prefixes
                 if current == nil {
                     endings[session] = "the configuration has no identity \"\(identity)\" any more"
-                } else if let address = current?.address {
-                    // One that has no address yet has been told the identity's at that time.
-                    let itsOwn = prefixes.first ?? before.identities[identity]?.address.map { IPPrefix($0) }
-                    if itsOwn != IPPrefix(address) { endings[session] = "the address of \"\(identity)\" is \(address) now" }
+                } else if let own, let first = held.first, first != own {
+                    endings[session] = "the address of \"\(identity)\" is \(own.address) now"
+                } else if let lost = held.first(where: { prefix in !taken.contains { $0.contains(prefix) } }) {
+                    endings[session] = "the hub does not take \(lost) from \"\(identity)\" any more"
                 }
             }
         }

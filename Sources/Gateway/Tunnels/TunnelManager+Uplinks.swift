@@ -46,20 +46,6 @@ extension TunnelManager {
 
     // MARK: Making
 
-    /// Does one thing to an uplink, after what is being done to it.
-    func inTurn(_ key: UplinkName, _ body: @escaping @Sendable (isolated TunnelManager) async throws -> Void) async throws {
-        let before = turns[key]
-        let task = Task {
-            await before?.value
-            try await body(self)
-        }
-        let turn = Task { _ = await task.result }
-        turns[key] = turn
-        await turn.value
-        if turns[key] == turn { turns[key] = nil }
-        try await task.value
-    }
-
     /// Makes an uplink unless somebody else just has.
     func begin(_ name: String, of tunnel: String) async throws {
         try await inTurn(UplinkName(tunnel: tunnel, identity: name)) { manager in
@@ -79,6 +65,9 @@ extension TunnelManager {
                 logger.info("tunnel \"\(tunnelName)\": identity \"\(name)\" is up, public key \(identity.publicKey)")
             }
         } catch {
+            let key = UplinkName(tunnel: tunnelName, identity: name)
+            occupied[key] = Occupied(interfaceName: uplink.interfaceName, table: uplink.table, isLeaving: true)
+            defer { occupied[key] = nil }
             tunnels[tunnelName]?.uplinks[name] = nil
             unlist(uplink, of: tunnelName)
             try? await uplink.backend.remove()
@@ -160,27 +149,6 @@ extension TunnelManager {
         guard let last = occupied.first(where: { $1.isLeaving && candidates[$0.tunnel] != nil })?.key, let turn = turns[last] else { return false }
         await turn.value
         return true
-    }
-
-    /// Tells an uplink's device which peers it has now.
-    @discardableResult
-    func configure(_ name: String, of tunnelName: String) async throws -> TunnelChange {
-        guard let (backend, configuration, endpoints) = try wanted(of: name, of: tunnelName) else { return TunnelChange() }
-        return try await backend.apply(configuration, endpoints: endpoints)
-    }
-
-    private func wanted(
-        of name: String, of tunnelName: String
-    ) throws -> (any TunnelBackend, TunnelConfiguration, [PublicKey: Endpoint])? {
-        guard let tunnel = tunnels[tunnelName], let uplink = tunnel.uplinks[name] else { return nil }
-        var configuration = tunnel.settings.device(uplink.interfaceName, try uplink.identity.privateKey(), tunnel.kind)
-        let probe = tunnel.probe?.uplink == name && tunnel.probe?.hasBegun == true ? tunnel.probe : nil
-        configuration.peers = tunnel.routes.indices.flatMap { route in
-            tunnel.routes[route].peers(
-                at: tunnel.selectors[route].current, probing: probe?.route == route ? probe?.place : nil)
-        }
-        let endpoints = tunnel.tracker.endpoints.merging(probe?.tracker.endpoints ?? [:]) { $1 }
-        return (uplink.backend, configuration, endpoints)
     }
 
     // MARK: Removing

@@ -4,9 +4,10 @@ import WireGuard
 
 // What the data path and operators are told.
 extension TunnelManager {
-    /// Interfaces that somebody deleted come back, uplinks that nobody uses go.
+    /// Interfaces that somebody deleted come back, devices that did not take something are told again, uplinks that nobody uses go.
     func maintain(_ name: String) async {
         await recreateWhatIsGone(of: name)
+        await settle(name)
         await removeUnused(of: name)
     }
 
@@ -42,6 +43,9 @@ extension TunnelManager {
             } catch {
                 problem = "\(error)"
             }
+        }
+        if problem == nil, let (uplink, unsettled) = tunnel.uplinks.compactMap({ name, uplink in uplink.unsettled.map { (name, $0) } }).min(by: { $0.0 < $1.0 }) {
+            problem = "\(uplink == "" ? "its device" : "the device of identity \"\(uplink)\"") did not take its peers: \(unsettled.problem); trying again"
         }
         tunnels[name]?.problem = problem
         tunnels[name]?.reported = TunnelState(index: tunnel.index, mtu: UInt16(clamping: tunnel.settings.mtu), up: up)

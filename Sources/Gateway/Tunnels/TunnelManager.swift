@@ -9,7 +9,7 @@ import WireGuard
 /// packets into their tunnel and nowhere else.
 ///
 /// Its files: this one holds the state and the life of tunnels; `+Uplinks` identities that come and go; `+Reload` another configuration;
-/// `+Routing` the kernel's rules; `+Hubs` which hub is used; `+Names` where they are; `+Views` what the data path and operators are told.
+/// `+Devices` what they are told; `+Routing` the kernel's rules; `+Hubs` which hub is used; `+Names` where they are; `+Views` what the data path and operators are told.
 actor TunnelManager: UplinkProvider {
     struct Tunnel {
         let index: UInt32

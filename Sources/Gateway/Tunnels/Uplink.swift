@@ -57,6 +57,8 @@ struct Uplink: Sendable {
     var isRefused = false
     /// For each of the tunnel's routes, as `watches`.
     var losses: [LossMeter]
+    /// nil: the device has what it should have.
+    var unsettled: Unsettled?
 }
 
 /// The way out of sessions, as the session controller knows it.

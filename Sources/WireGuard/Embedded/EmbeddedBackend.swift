@@ -36,17 +36,40 @@ public actor EmbeddedBackend: TunnelBackend {
                 interface: interfaceName, reason: "this is the configuration of \(configuration.interfaceName)")
         }
         try configuration.validate()
-        let identity = try device()
+        let before = try engine.info(of: try device())
+        let identity = try await moveToPort(configuration)
+        // From the look at the device to its change nobody else gets in between.
         let state = try DeviceState(engine, identity)
         let update = DeviceUpdate(from: state, to: configuration, endpoints: endpoints, appliedEndpoints: appliedEndpoints)
-        let wanted = try await port.port(configuration.listenPort, fwmark: configuration.fwmark)
         if let key = update.privateKey { try engine.setPrivateKey(key.engineKey, of: identity) }
-        if try engine.info(of: identity).port != wanted { try engine.setPort(wanted, of: identity) }
         try engine.setMTU(UInt16(clamping: configuration.mtu), of: identity)
         try engine.setPeers(update.peers.map(\.engineChange), of: identity)
         appliedEndpoints = endpoints
+        let after = try engine.info(of: identity)
+        var change = update.change
+        change.interfaceChanged = change.interfaceChanged || before.listenPort != after.listenPort || before.firewallMark != after.firewallMark
         await port.closeUnused()
-        return update.change
+        return change
+    }
+
+    /// Others, with another configuration, may close a port before we move in: then it is asked for again.
+    private func moveToPort(_ configuration: TunnelConfiguration) async throws -> WireGuardEngine.Identity {
+        for _ in 0..<3 {
+            let wanted = try await port.port(configuration.listenPort, fwmark: configuration.fwmark)
+            let identity = try device()
+            if try move(identity, to: wanted) { return identity }
+        }
+        throw TunnelError.device(interface: interfaceName, reason: "its port is closed again and again")
+    }
+
+    /// False if there is no such port.
+    private func move(_ identity: WireGuardEngine.Identity, to wanted: WireGuardEngine.Port) throws -> Bool {
+        guard try engine.info(of: identity).port != wanted else { return true }
+        do { try engine.setPort(wanted, of: identity) } catch {
+            guard error.cause == .notFound else { throw error }
+            return false
+        }
+        return true
     }
 
     public func setEndpoint(_ endpoint: Endpoint, of peer: PublicKey) async throws {

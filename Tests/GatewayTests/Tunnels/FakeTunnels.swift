@@ -59,6 +59,12 @@ final class FakeWorld: Sendable {
         /// Questions about this tunnel's devices are never answered.
         var hangs: Set<String> = []
         var removalTakes = Duration.zero
+        /// How many devices are at that.
+        var removing = 0
+        /// The next time that a device is told something it takes so long about it; then it forgets what it was told meanwhile.
+        var nextChangeTakes = Duration.zero
+        /// How many devices are at that.
+        var changing = 0
         /// How many devices there may be; one more is refused as the engine does.
         var capacity = Int.max
         var busyPorts: Set<UInt16> = []
@@ -129,7 +135,16 @@ actor FakeBackend: TunnelBackend {
         return .interface(UInt32(number))
     }
 
-    func apply(_ configuration: TunnelConfiguration, endpoints: [PublicKey: Endpoint]) throws -> TunnelChange {
+    func apply(_ configuration: TunnelConfiguration, endpoints: [PublicKey: Endpoint]) async throws -> TunnelChange {
+        let time = world.state.withLock { state in
+            defer { state.nextChangeTakes = .zero }
+            return state.nextChangeTakes
+        }
+        if time > .zero {
+            world.state.withLock { $0.changing += 1 }
+            try? await Task.sleep(for: time)
+            world.state.withLock { $0.changing -= 1 }
+        }
         guard let number else { throw TunnelError.notCreated(interfaceName) }
         return try world.state.withLock { state in
             if let refused = state.refusesPeer, configuration.peers.contains(where: { $0.publicKey == refused }) {
@@ -201,7 +216,11 @@ actor FakeBackend: TunnelBackend {
     func remove() async {
         guard let number else { return }
         let time = world.state.withLock { $0.removalTakes }
-        if time > .zero { try? await Task.sleep(for: time) }
+        if time > .zero {
+            world.state.withLock { $0.removing += 1 }
+            try? await Task.sleep(for: time)
+            world.state.withLock { $0.removing -= 1 }
+        }
         self.number = nil
         world.state.withLock {
             $0.devices[number] = nil

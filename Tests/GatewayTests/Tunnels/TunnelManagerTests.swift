@@ -303,6 +303,86 @@ import Testing
         #expect(try await manager.acquire(request("ann"), for: 3).address == IPAddress("10.8.0.15"))
     }
 
+    /// A fail-over comes while a slow device takes a reload: it ends on the hub that was chosen last.
+    @Test func aReloadAndAFailOverAtOnce() async throws {
+        answering(Self.first)
+        let manager = try await manager(try configuration(Self.shared))
+        await pass(3, manager)
+        world.state.withLock { $0.nextChangeTakes = .milliseconds(400) }
+        let new = try configuration(Self.table("hub", "private-key-file = \"/key\"\nmtu = 1300"))
+        let reload = Task { try await manager.apply(new, identities: [:], live: [:]) }
+        await eventually("the device is told") { world.state.withLock { $0.changing } == 1 }
+        answering(Self.second)
+        await pass(13, manager)
+        _ = try await reload.value
+        #expect(await inUse(manager) == "192.0.2.2:1")
+        let device = try #require(world.devices(named: "cw-hub").first)
+        #expect(device.configuration?.mtu == 1300)
+        #expect(device.configuration?.peers.map { "\($0.publicKey)" } == [Self.hubs[1]])
+    }
+
+    /// It is told until it takes it, less and less often, and the administrator sees why.
+    @Test func aDeviceThatDoesNotTakeItsPeersIsToldAgain() async throws {
+        answering(Self.first)
+        let manager = try await manager(try configuration(Self.shared))
+        await pass(3, manager)
+        world.state.withLock { $0.refusesPeer = PublicKey(Self.hubs[1]) }
+        answering(Self.second)
+        await pass(13, manager)
+        #expect(await inUse(manager) == "192.0.2.2:1")
+        _ = await manager.changedState(of: "hub")
+        #expect(await manager.views().first?.problem?.contains("did not take its peers: tunnel cw-hub: that peer is refused") == true)
+        for _ in 0..<3 {
+            await pass(1, manager)
+            await manager.maintain("hub")
+        }
+        world.state.withLock { $0.refusesPeer = nil }
+        #expect(world.devices(named: "cw-hub").first?.configuration?.peers.map { "\($0.publicKey)" } == [Self.hubs[0]])
+        await pass(4, manager)
+        await manager.maintain("hub")
+        #expect(world.devices(named: "cw-hub").first?.configuration?.peers.map { "\($0.publicKey)" } == [Self.hubs[1]])
+        _ = await manager.changedState(of: "hub")
+        #expect(await manager.views().first?.problem == nil)
+    }
+
+    @Test(arguments: [(0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (400, 60)]) func pausesGrow(_ attempts: Int, _ seconds: Int) {
+        #expect(Unsettled.pause(after: attempts) == .seconds(seconds))
+    }
+
+    /// An interface that is being taken away again is nobody else's yet.
+    @Test func aDeviceThatIsRefusedKeepsItsNameUntilItIsGone() async throws {
+        let manager = try await manager(try configuration(Self.perUser), .kernel)
+        world.state.withLock { state in
+            state.refusesPeer = PublicKey(Self.hubs[0])
+            state.removalTakes = .milliseconds(200)
+        }
+        let ann = Task { try await manager.acquire(request("ann"), for: 1) }
+        await eventually("it is being taken away") { world.count == 1 && world.state.withLock { $0.removing } == 1 }
+        world.state.withLock { $0.refusesPeer = nil }
+        _ = try await manager.acquire(request("bob"), for: 2)
+        await #expect(throws: (any Error).self) { try await ann.value }
+        #expect(world.problems == [])
+    }
+
+    /// A network that is somebody else's now: the hub sends it there, and takes it from nobody else.
+    @Test func aNetworkThatMovesEndsTheSession() async throws {
+        func users(_ networkOf: String) -> String {
+            ["ann", "bob"].map { user in
+                "[[user]]\nname = \"\(user)\"\npassword = \"pw\"\n\(user == networkOf ? "prefixes = [\"192.168.7.0/24\"]" : "")\n"
+            }.joined()
+        }
+        let identities = ["ann": identity("ann", "10.8.0.10"), "bob": identity("bob", "10.8.0.11")]
+        let manager = try await manager(try configuration(Self.perUser, users("ann")), identities: identities)
+        for (session, user) in [(1, "ann"), (2, "bob")] as [(UInt64, String)] {
+            let grant = try await manager.acquire(request(user), for: session)
+            let network = user == "ann" ? [IPPrefix("192.168.7.0/24")!] : []
+            try await manager.confine([IPPrefix(grant.address!)] + network, of: session, to: request(user))
+        }
+        #expect(try await manager.apply(try configuration(Self.perUser, users("ann")), identities: ["hub": identities], live: [:]) == [:])
+        let endings = try await manager.apply(try configuration(Self.perUser, users("bob")), identities: ["hub": identities], live: [:])
+        #expect(endings == [1: "the hub does not take 192.168.7.0/24 from \"ann\" any more"])
+    }
+
     /// Whatever fails, everything is as it was: the tunnel before it too.
     @Test(arguments: [true, false]) func aReloadThatFailsChangesNothing(_ portIsBusy: Bool) async throws {
         let other = Self.table("other", "private-key-file = \"/key\"", standby: nil)
