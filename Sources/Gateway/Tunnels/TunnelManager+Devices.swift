@@ -1,3 +1,4 @@
+import Addresses
 import WireGuard
 
 /// A device that did not take what it was told, and when it is told again.
