@@ -63,9 +63,23 @@ struct LineLogHandler: LogHandler {
         _ = line.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress!, $0.count) }
     }
 
+    /// ISO 8601 in UTC, to a thousandth; by hand, since thousands of log-ins a second write some lines each.
+    static func time(_ date: Date) -> String {
+        let milliseconds = Int((date.timeIntervalSince1970 * 1000).rounded())
+        var seconds = time_t(milliseconds / 1000)
+        var parts = tm()
+        gmtime_r(&seconds, &parts)
+        func digits(_ number: some BinaryInteger, _ count: Int) -> String {
+            let text = String(number)
+            return String(repeating: "0", count: max(0, count - text.count)) + text
+        }
+        return "\(digits(parts.tm_year + 1900, 4))-\(digits(parts.tm_mon + 1, 2))-\(digits(parts.tm_mday, 2))T"
+            + "\(digits(parts.tm_hour, 2)):\(digits(parts.tm_min, 2)):\(digits(parts.tm_sec, 2)).\(digits(milliseconds % 1000, 3))Z"
+    }
+
     /// The journal reads a priority from each line, so a message of several lines repeats it; for people they are indented.
     func text(_ level: Logger.Level, _ message: String, at date: Date) -> String {
-        let time = date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+        let time = Self.time(date)
         switch format {
         case .json:
             let entry = ["time": time, "level": "\(level)", "message": message]

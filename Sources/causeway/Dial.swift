@@ -51,7 +51,7 @@ struct Dial: AsyncParsableCommand {
                   --profile windows --ping 10.99.0.1 --ping-count 3 --hold 0 --json
 
               How many log-ins a second does a gateway take? (In the report: logInsPerSecond, upMilliseconds, causes)
-                causeway dial --server 192.0.2.1 --user 'load%d' --count 10000 --concurrency 256 --password-file load.password \
+                causeway dial --server 192.0.2.1 --user 'load%d' --count 10000 --concurrency 256 --password-file load.password \\
                   --profile embedded --only-log-in --hold 0 --json
 
               Pull the plug after ten seconds; the server hears nothing more:

@@ -21,6 +21,11 @@ import Testing
         }
     }
 
+    @Test func theTimeHasAllItsZeros() {
+        #expect(LineLogHandler.time(Date(timeIntervalSince1970: 1_704_164_645.006)) == "2024-01-02T03:04:05.006Z")
+        #expect(LineLogHandler.time(Date(timeIntervalSince1970: 1_704_164_645.9999)) == "2024-01-02T03:04:06.000Z")
+    }
+
     /// sd-daemon(3): the priority in front; the journal has the time itself.
     @Test func theJournalGetsPriorities() {
         for (level, priority) in levels {

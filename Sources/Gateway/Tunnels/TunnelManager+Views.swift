@@ -54,13 +54,18 @@ extension TunnelManager {
     func views() async -> [TunnelView] {
         var views: [TunnelView] = []
         for (name, tunnel) in tunnels.sorted(by: { $0.value.index < $1.value.index }) {
-            var statuses: [TunnelStatus] = []
-            for uplink in tunnel.uplinks.values {
-                if let status = try? await uplink.backend.status() { statuses.append(status) }
-            }
-            views.append(view(name, tunnel, statuses))
+            views.append(view(name, tunnel, await Self.statuses(of: tunnel.uplinks.values.map(\.backend))))
         }
         return views
+    }
+
+    /// Away from the actor: with thousands of uplinks, coming back to it after each one would wait behind everybody who logs in.
+    @concurrent private nonisolated static func statuses(of backends: [any TunnelBackend]) async -> [TunnelStatus] {
+        var statuses: [TunnelStatus] = []
+        for backend in backends {
+            if let status = try? await backend.status() { statuses.append(status) }
+        }
+        return statuses
     }
 
     private func view(_ name: String, _ tunnel: Tunnel, _ statuses: [TunnelStatus]) -> TunnelView {
