@@ -120,6 +120,13 @@ public struct Engine: ~Copyable, Sendable {
         return Counters(out)
     }
 
+    /// GRE packets that have left so far.
+    public func departures() -> GREDepartures {
+        var out = cw_departures()
+        cw_engine_departures(engine, &out)
+        return GREDepartures(atInterface: out.at_interface, throughStack: out.through_stack)
+    }
+
     // MARK: Descriptors
 
     private static func openDescriptors(_ configuration: EngineConfiguration, _ native: inout cw_engine_config) throws(EngineError) {
@@ -177,6 +184,12 @@ public struct Engine: ~Copyable, Sendable {
         try EngineError.check(
             cw_open_gre_rule(&taps, &native.tap_rule_fd),
             "make the nftables table \(rings.table) at the interfaces' ingress (CAP_NET_ADMIN and Linux 5.12 are needed, and nobody else's table of that name)")
+        for worker in 0..<Int(workers) {
+            var frames: Int32 = -1
+            let opened = cw_open_gre_frames(&frames)
+            withUnsafeMutableBytes(of: &native.frame_fd) { $0.bindMemory(to: Int32.self)[worker] = frames }
+            try EngineError.check(opened, "open a packet socket to send GRE by (CAP_NET_RAW is needed)")
+        }
         return possible.count
     }
 
@@ -184,11 +197,14 @@ public struct Engine: ~Copyable, Sendable {
     private static func closeRings(_ native: inout cw_engine_config) {
         if native.tap_rule_fd >= 0 { closeDescriptor(native.tap_rule_fd) }
         native.tap_rule_fd = -1
-        withUnsafeMutableBytes(of: &native.tap_fd) { bytes in
-            for (slot, descriptor) in bytes.bindMemory(to: Int32.self).enumerated() where descriptor >= 0 {
-                closeDescriptor(descriptor)
-                bytes.bindMemory(to: Int32.self)[slot] = -1
-            }
+        withUnsafeMutableBytes(of: &native.tap_fd) { closeAll($0.bindMemory(to: Int32.self)) }
+        withUnsafeMutableBytes(of: &native.frame_fd) { closeAll($0.bindMemory(to: Int32.self)) }
+    }
+
+    private static func closeAll(_ descriptors: UnsafeMutableBufferPointer<Int32>) {
+        for (slot, descriptor) in descriptors.enumerated() where descriptor >= 0 {
+            closeDescriptor(descriptor)
+            descriptors[slot] = -1
         }
     }
 

@@ -1,9 +1,9 @@
 import Addresses
 
-/// How GRE packets come in (see io.h of the core). The raw sockets are open in either case.
+/// How GRE packets come in and leave (see io.h of the core). The raw sockets are open in either case.
 public enum GREReception: Sendable, Equatable {
     case raw
-    /// Rings beside the raw sockets. `required`: there is no engine without them; otherwise the raw sockets serve alone if need be.
+    /// Rings and packet sockets beside the raw sockets. `required`: there is no engine without them; otherwise the raw sockets serve alone if need be.
     case rings(GRERings, required: Bool)
 }
 
@@ -26,6 +26,12 @@ public struct GRERings: Sendable, Equatable {
         self.addresses = addresses
         self.table = table
     }
+}
+
+/// Which way GRE packets have left: as frames at the interface, where the next hop is known, or through the kernel's stack.
+public struct GREDepartures: Sendable, Equatable {
+    public var atInterface: UInt64
+    public var throughStack: UInt64
 }
 
 /// What became of it.

@@ -32,11 +32,16 @@ extension SessionController {
     func status(version: String, tunnels: [TunnelView], wireGuard: WireGuardView? = nil, access: AccessView? = nil) -> StatusView {
         StatusView(
             version: version, instance: configuration.instance, startedAt: startedAt, workers: configuration.workerCount,
-            instructionSet: engine?.instructionSet ?? "", controlConnections: connections.count, sessions: sessions.count,
+            instructionSet: engine?.instructionSet ?? "", gre: greView, controlConnections: connections.count, sessions: sessions.count,
             openSessions: sessions.values.count { $0.phase == .open }, endedSessions: endedSessions, failedLogins: failedLogins,
             control: Dictionary(uniqueKeysWithValues: controlCounts.map { ($0.rawValue, $1) }),
             refused: refusedByLimit, drops: engine?.totals().drops ?? [:],
             tunnels: tunnels, wireGuard: wireGuard, access: access)
+    }
+
+    private var greView: GREView? {
+        guard let reception = engine?.gre.description, let sent = engine?.departures() else { return nil }
+        return GREView(reception: reception, sentAtInterface: sent.atInterface, sentThroughStack: sent.throughStack)
     }
 
     /// Ends one session in order. False if there is none. A native one comes back with the user's next packet unless its peer is removed.

@@ -76,6 +76,8 @@ public struct StatusView: Codable, Sendable, Equatable {
     public var startedAt: Date
     public var workers: Int
     public var instructionSet: String
+    /// nil before the data path runs.
+    public var gre: GREView?
     public var controlConnections: Int
     public var sessions: Int
     public var openSessions: Int
@@ -92,6 +94,15 @@ public struct StatusView: Codable, Sendable, Equatable {
     public var wireGuard: WireGuardView?
     /// nil unless users may connect natively.
     public var access: AccessView?
+}
+
+/// How GRE packets come in, and which way they have left.
+public struct GREView: Codable, Sendable, Equatable {
+    public var reception: String
+    /// As frames at the interface.
+    public var sentAtInterface: UInt64
+    /// By the raw sockets.
+    public var sentThroughStack: UInt64
 }
 
 /// Our own WireGuard engine, all tunnels together.

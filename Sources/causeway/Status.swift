@@ -25,6 +25,9 @@ struct Status: AsyncParsableCommand {
         if json { return try printJSON(status) }
         print("causeway \(status.version), instance \"\(status.instance)\", since \(status.startedAt)")
         print("data path: \(status.workers) workers, \(status.instructionSet)")
+        if let gre = status.gre {
+            print("GRE: in through \(gre.reception); out: \(gre.sentAtInterface) packets at the interface, \(gre.sentThroughStack) through the kernel's stack")
+        }
         print("sessions: \(status.openSessions) open of \(status.sessions), \(status.endedSessions) ended; \(status.failedLogins) failed log-ins; \(status.controlConnections) control connections")
         for tunnel in status.tunnels {
             let whose = tunnel.publicKey.map { "public key \($0)" } ?? "mode \(tunnel.mode)"

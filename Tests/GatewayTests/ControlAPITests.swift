@@ -54,7 +54,7 @@ import Testing
         #expect(answer.contentType == "application/json")
         #expect(
             Set(answer.object.keys) == [
-                "version", "instance", "startedAt", "workers", "instructionSet", "controlConnections", "sessions", "openSessions",
+                "version", "instance", "startedAt", "workers", "instructionSet", "gre", "controlConnections", "sessions", "openSessions",
                 "endedSessions", "failedLogins", "control", "refused", "drops", "tunnels",
             ])
         #expect(answer.object["startedAt"] as? String == "2023-11-14T22:13:20Z")

@@ -72,6 +72,7 @@ extension IdentityView {
 extension StatusView {
     static let sample = StatusView(
         version: "1.2.3", instance: "main", startedAt: Date(timeIntervalSince1970: 1_700_000_000), workers: 2, instructionSet: "scalar",
+        gre: GREView(reception: "raw sockets", sentAtInterface: 7, sentThroughStack: 3),
         controlConnections: 3, sessions: 4, openSessions: 3, endedSessions: 5, failedLogins: 6, control: ["bad_magic": 1],
         refused: ["half_open": 2], drops: ["gre-unknown-call": 3], tunnels: [.sample])
 }
