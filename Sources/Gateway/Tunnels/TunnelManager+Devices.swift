@@ -15,25 +15,28 @@ struct Unsettled: Sendable {
 // what is true last, however long a device takes to answer.
 extension TunnelManager {
     /// Does one thing to an uplink, after what is being done to it.
-    func inTurn<Answer: Sendable>(
-        _ key: UplinkName, _ body: @escaping @Sendable (isolated TunnelManager) async throws -> Answer
-    ) async throws -> Answer {
+    func inTurn(_ key: UplinkName, _ body: @escaping @Sendable (isolated TunnelManager) async throws -> Void) async throws {
         let before = turns[key]
         let task = Task {
             await before?.value
-            return try await body(self)
+            try await body(self)
         }
         let turn = Task { _ = await task.result }
         turns[key] = turn
         await turn.value
         if turns[key] == turn { turns[key] = nil }
-        return try await task.value
+        try await task.value
     }
 
     /// Tells an uplink's device which peers it has now. One that does not take them is told again: `settle`.
     @discardableResult
     func tell(_ name: String, of tunnel: String) async throws -> TunnelChange {
-        try await inTurn(UplinkName(tunnel: tunnel, identity: name)) { try await $0.configure(name, of: tunnel) }
+        let key = UplinkName(tunnel: tunnel, identity: name)
+        try await inTurn(key) { manager in
+            manager.lastChange[key] = nil
+            manager.lastChange[key] = try await manager.configure(name, of: tunnel)
+        }
+        return lastChange.removeValue(forKey: key) ?? TunnelChange()
     }
 
     /// As `tell`, where nobody waits for it; what goes wrong is in the log.

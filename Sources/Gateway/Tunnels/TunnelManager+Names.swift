@@ -44,17 +44,8 @@ extension TunnelManager {
     }
 
     private func send(_ peer: PublicKey, to endpoint: Endpoint, _ name: String) async {
-        for uplink in (tunnels[name]?.uplinks ?? [:]).keys.sorted() {
-            do {
-                try await inTurn(UplinkName(tunnel: name, identity: uplink)) { manager in
-                    // Another reload or lookup may have said otherwise since, and then it is another's to tell.
-                    guard manager.tunnels[name]?.tracker.endpoints[peer] == endpoint else { return }
-                    try await manager.tunnels[name]?.uplinks[uplink]?.backend.setEndpoint(endpoint, of: peer)
-                }
-            } catch {
-                logger.warning("tunnel \"\(name)\": peer \(peer) cannot be sent to \(endpoint): \(error)")
-            }
-        }
+        let uplinks = tunnels[name]?.uplinks.keys.sorted() ?? []
+        for uplink in uplinks { await tellOrReport(uplink, of: name) }
         logger.info("tunnel \"\(name)\": peer \(peer) is at \(endpoint) now")
     }
 }

@@ -51,6 +51,8 @@ actor TunnelManager: UplinkProvider {
     var isEnding = false
     /// One thing at a time for each uplink: the last of those that make it, remove it, or make it anew.
     var turns: [UplinkName: Task<Void, Never>] = [:]
+    /// Of the last one, until it is fetched.
+    var lastChange: [UplinkName: TunnelChange] = [:]
     /// Of uplinks that are being made, or removed.
     var occupied: [UplinkName: Occupied] = [:]
     var lookups: [Lookup: Task<Void, Never>] = [:]

@@ -59,11 +59,11 @@ final class FakeWorld: Sendable {
         /// Questions about this tunnel's devices are never answered.
         var hangs: Set<String> = []
         var removalTakes = Duration.zero
-        /// How many devices are at that.
+        /// Devices stay until this is over; `removing` of them wait.
+        var holdsRemovals = false
         var removing = 0
-        /// The next time that a device is told something it takes so long about it; then it forgets what it was told meanwhile.
-        var nextChangeTakes = Duration.zero
-        /// How many devices are at that.
+        /// The next device that is told something does not do it before this is over; then it forgets what it was told meanwhile.
+        var holdsChange = false
         var changing = 0
         /// How many devices there may be; one more is refused as the engine does.
         var capacity = Int.max
@@ -76,6 +76,13 @@ final class FakeWorld: Sendable {
         var wallClock = Duration.seconds(1_000_000)
     }
     let state = Mutex(State())
+
+    /// Until it does not hold any more; meanwhile the number of those that wait is one more.
+    func wait(_ number: WritableKeyPath<State, Int> & Sendable, while holds: (State) -> Bool) async {
+        state.withLock { $0[keyPath: number] += 1 }
+        while state.withLock({ holds($0) }) { try? await Task.sleep(for: .milliseconds(5)) }
+        state.withLock { $0[keyPath: number] -= 1 }
+    }
 
     func devices(named interface: String) -> [Device] {
         state.withLock { state in state.interfaces.filter { $1 == interface }.keys.sorted().compactMap { state.devices[$0] } }
@@ -136,14 +143,8 @@ actor FakeBackend: TunnelBackend {
     }
 
     func apply(_ configuration: TunnelConfiguration, endpoints: [PublicKey: Endpoint]) async throws -> TunnelChange {
-        let time = world.state.withLock { state in
-            defer { state.nextChangeTakes = .zero }
-            return state.nextChangeTakes
-        }
-        if time > .zero {
-            world.state.withLock { $0.changing += 1 }
-            try? await Task.sleep(for: time)
-            world.state.withLock { $0.changing -= 1 }
+        if world.state.withLock({ $0.holdsChange && $0.changing == 0 }) {
+            await world.wait(\.changing) { $0.holdsChange }
         }
         guard let number else { throw TunnelError.notCreated(interfaceName) }
         return try world.state.withLock { state in
@@ -216,11 +217,8 @@ actor FakeBackend: TunnelBackend {
     func remove() async {
         guard let number else { return }
         let time = world.state.withLock { $0.removalTakes }
-        if time > .zero {
-            world.state.withLock { $0.removing += 1 }
-            try? await Task.sleep(for: time)
-            world.state.withLock { $0.removing -= 1 }
-        }
+        if time > .zero { try? await Task.sleep(for: time) }
+        await world.wait(\.removing) { $0.holdsRemovals }
         self.number = nil
         world.state.withLock {
             $0.devices[number] = nil

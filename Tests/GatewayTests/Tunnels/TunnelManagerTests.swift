@@ -308,14 +308,18 @@ import Testing
         answering(Self.first)
         let manager = try await manager(try configuration(Self.shared))
         await pass(3, manager)
-        world.state.withLock { $0.nextChangeTakes = .milliseconds(400) }
+        world.state.withLock { $0.holdsChange = true }
         let new = try configuration(Self.table("hub", "private-key-file = \"/key\"\nmtu = 1300"))
         let reload = Task { try await manager.apply(new, identities: [:], live: [:]) }
         await eventually("the device is told") { world.state.withLock { $0.changing } == 1 }
         answering(Self.second)
-        await pass(13, manager)
+        let failover = Task { await pass(13, manager) }
+        await eventually("the other hub is chosen") { await inUse(manager) == "192.0.2.2:1" }
+        // Time for it to be told, if nobody minded the turn.
+        try await Task.sleep(for: .milliseconds(50))
+        world.state.withLock { $0.holdsChange = false }
         _ = try await reload.value
-        #expect(await inUse(manager) == "192.0.2.2:1")
+        await failover.value
         let device = try #require(world.devices(named: "cw-hub").first)
         #expect(device.configuration?.mtu == 1300)
         #expect(device.configuration?.peers.map { "\($0.publicKey)" } == [Self.hubs[1]])
@@ -354,12 +358,13 @@ import Testing
         let manager = try await manager(try configuration(Self.perUser), .kernel)
         world.state.withLock { state in
             state.refusesPeer = PublicKey(Self.hubs[0])
-            state.removalTakes = .milliseconds(200)
+            state.holdsRemovals = true
         }
         let ann = Task { try await manager.acquire(request("ann"), for: 1) }
         await eventually("it is being taken away") { world.count == 1 && world.state.withLock { $0.removing } == 1 }
         world.state.withLock { $0.refusesPeer = nil }
         _ = try await manager.acquire(request("bob"), for: 2)
+        world.state.withLock { $0.holdsRemovals = false }
         await #expect(throws: (any Error).self) { try await ann.value }
         #expect(world.problems == [])
     }
