@@ -157,9 +157,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if ((mode & FROM_TUNNEL) != 0) {
         from_tunnel(packet, length);
         cw_worker_read_tun(worker, now);
+        cw_worker_send_waiting(worker, now); // its turn
+        REQUIRE(worker->down.packets == 0);
     } else {
         from_client(packet, length);
         cw_worker_receive(worker, now);
+        REQUIRE(worker->up.packets == 0);
     }
     now += 200000000; // acknowledgments leave
     cw_worker_expire(worker, now);
