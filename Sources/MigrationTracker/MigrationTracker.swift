@@ -80,7 +80,10 @@ public actor MigrationTracker {
     private var leased: [String: [String: IPAddress]] = [:]
     private var sessions: [Handle: Entry] = [:]
     private var backlog: [Late] = []
-    private var isCatchingUp = false
+    private var isWriting = false
+    private var queue: [CheckedContinuation<Void, Never>] = []
+    /// When the store was asked last in vain.
+    private var askedAt = UnixTime.min
     private var totals: [Handle: Traffic] = [:]
     private var native: Set<String> = []
     /// Why the store is away; nil: it is not.
@@ -132,25 +135,29 @@ public actor MigrationTracker {
 
     /// Writes the session down, or says why it cannot be. Until then the address is not the user's.
     public func open(_ handle: Handle, _ opening: SessionOpening) async -> Admission {
-        // In the order of events: what waits comes first.
-        if backlog.isEmpty {
-            sessions[handle] = .opening
+        sessions[handle] = .opening
+        await turn()
+        defer { endTurn() }
+        if await isWorthAsking() {
             do throws(StoreError) {
                 let opened = try await store.openSession(opening, settings.rules)
                 back()
                 await remember(handle, opening, opened)
                 return .admitted(opened.change)
             } catch {
-                let isOver = if case .overBefore? = sessions.removeValue(forKey: handle) { true } else { false }
                 switch error {
-                case .addressTaken: return .addressTaken
-                case .alreadyConnected: return .alreadyConnected
+                case .addressTaken:
+                    sessions[handle] = nil
+                    return .addressTaken
+                case .alreadyConnected:
+                    sessions[handle] = nil
+                    return .alreadyConnected
                 default: away(error)
                 }
-                if isOver { return .storeAway(error.description) }
             }
         }
         let text = trouble ?? "what waits has to be written first"
+        if case .overBefore? = sessions.removeValue(forKey: handle) { return .storeAway(text) }
         let isOwn = opening.pool.map { leased[$0]?[opening.user] == opening.address } ?? true
         guard isOwn, backlog.count < settings.longestBacklog else { return .storeAway(text) }
         sessions[handle] = .waiting(opening)
@@ -163,20 +170,25 @@ public actor MigrationTracker {
         if let pool = opening.pool { leased[pool, default: [:]][opening.user] = opening.address }
         if opened.isFirstLegacyLogin { report(.firstLegacyLogin(user: opening.user)) }
         if let change = opened.change { moved([opening.user: change]) }
-        if case .overBefore(let at, let cause, let total)? = before { await close(handle, cause: cause, total: total, at: at) }
+        if case .overBefore(let at, let cause, let total)? = before { await write(endOf: handle, cause: cause, total: total, at: at) }
     }
 
     /// A session has ended; `total` is all that went through it.
-    public func close(_ handle: Handle, cause: String, total: Traffic) async { await close(handle, cause: cause, total: total, at: clock()) }
-
-    private func close(_ handle: Handle, cause: String, total: Traffic, at now: UnixTime) async {
-        guard let entry = sessions.removeValue(forKey: handle) else { return }
-        totals[handle] = nil
-        if case .opening = entry {
+    public func close(_ handle: Handle, cause: String, total: Traffic) async {
+        let now = clock()
+        if case .opening? = sessions[handle] {
             sessions[handle] = .overBefore(now, cause, total)
             return
         }
-        guard case .stored(let id, let written) = entry, backlog.isEmpty else {
+        await turn()
+        defer { endTurn() }
+        await write(endOf: handle, cause: cause, total: total, at: now)
+    }
+
+    private func write(endOf handle: Handle, cause: String, total: Traffic, at now: UnixTime) async {
+        guard let entry = sessions.removeValue(forKey: handle) else { return }
+        totals[handle] = nil
+        guard case .stored(let id, let written) = entry, backlog.isEmpty, trouble == nil else {
             backlog.append(.closing(handle, now, cause, total, entry))
             return
         }
@@ -198,6 +210,8 @@ public actor MigrationTracker {
 
     /// Writes what has gathered. What cannot be written now is written later.
     public func flush() async {
+        await turn()
+        defer { endTurn() }
         await catchUp()
         guard backlog.isEmpty else { return }
         var amounts: [SessionID: Traffic] = [:], written: [Handle: Traffic] = [:]
@@ -224,6 +238,8 @@ public actor MigrationTracker {
 
     /// Moves on whoever and whatever has become due.
     public func advance() async {
+        await turn()
+        defer { endTurn() }
         do throws(StoreError) {
             let outcome = try await store.tickWaves(at: clock(), settings.rules)
             moved(outcome.changes)
@@ -251,7 +267,31 @@ public actor MigrationTracker {
 
     // MARK: The store away and back
 
+    /// One write at a time: a store that is locked keeps each one waiting, and those behind the first need not find out for themselves.
+    private func turn() async {
+        guard isWriting else {
+            isWriting = true
+            return
+        }
+        await withCheckedContinuation { queue.append($0) }
+    }
+
+    private func endTurn() {
+        if queue.isEmpty { isWriting = false } else { queue.removeFirst().resume() }
+    }
+
+    /// A store that is away is asked again at most once a second, and what waits is written first. In its turn only.
+    private func isWorthAsking() async -> Bool {
+        guard trouble != nil || !backlog.isEmpty else { return true }
+        let now = clock()
+        guard now > askedAt else { return false }
+        askedAt = now
+        await catchUp()
+        return backlog.isEmpty
+    }
+
     private func away(_ error: StoreError) {
+        askedAt = clock()
         guard trouble == nil else { return }
         trouble = error.description
         logger.error("\(error): open sessions go on; new ones only at addresses that are the user's own; trying again")
@@ -265,11 +305,9 @@ public actor MigrationTracker {
         report(.storeBack(late: 0))
     }
 
-    /// Writes openings and closings that waited, in their order.
+    /// Writes openings and closings that waited, in their order. In its turn only.
     private func catchUp() async {
-        guard !backlog.isEmpty, !isCatchingUp else { return }
-        isCatchingUp = true
-        defer { isCatchingUp = false }
+        guard !backlog.isEmpty else { return }
         var late = 0
         // Others append meanwhile; only we take away.
         while late < backlog.count {

@@ -18,11 +18,11 @@ private final class Scene: Sendable {
     let tracker: MigrationTracker
     let other: DatabaseQueue
 
-    init(settings: MigrationTracker.Settings = .init()) async throws {
+    init(settings: MigrationTracker.Settings = .init(), patience: Double = 0.02) async throws {
         folder = FileManager.default.temporaryDirectory.appendingPathComponent("tracker-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let path = folder.appendingPathComponent("causeway.db").path
-        store = try SQLiteStore(path: path, gateway: "gw1", now: 0, patience: 0.02)
+        store = try SQLiteStore(path: path, gateway: "gw1", now: 0, patience: patience)
         var configuration = Configuration()
         configuration.allowsUnsafeTransactions = true
         other = try DatabaseQueue(path: path, configuration: configuration)
@@ -109,6 +109,41 @@ private final class Scene: Sendable {
         #expect(try await scene.session(of: "carl")?.traffic.bytesIn == 9)
         let news = scene.takeNews()
         #expect(news.contains(.storeBack(late: 3)) && news.filter { if case .storeAway = $0 { true } else { false } }.count == 1)
+    }
+
+    /// Somebody holds the lock while many dial in: the first waits for it, the others do not wait once more each.
+    @Test func aLockKeepsOneWaitingAndNotEachAfterTheOther() async throws {
+        let scene = try await Scene(patience: 0.5)
+        try scene.lock()
+        let began = ContinuousClock.now
+        let tracker = scene.tracker, clock = ContinuousClock()
+        await withTaskGroup(of: Void.self) { group in
+            for handle in 0..<60 as Range<UInt64> {
+                let opening = scene.opening("u\(handle)", "10.0.9.\(handle)", pool: nil)
+                group.addTask { #expect(await tracker.open(handle, opening) == .admitted(nil)) }
+            }
+        }
+        #expect(clock.now - began < .seconds(10), "60 times half a second are 30")
+        try scene.unlock()
+        // No flush: the next one who comes asks again, at most once a second.
+        guard case .storeAway = await tracker.open(100, scene.opening("eve", "10.0.0.2")) else { return #expect(Bool(false)) }
+        scene.sleep(1)
+        #expect(await tracker.open(101, scene.opening("eve", "10.0.0.2")) == .admitted(nil))
+        #expect(await tracker.trouble == nil)
+        #expect(try await scene.store.sessions(SessionFilter(openOnly: true), before: nil, limit: 100).elements.count == 61)
+    }
+
+    /// What a session carried is written once, whichever of its end and the regular writing comes first.
+    @Test func trafficIsCountedOnce() async throws {
+        let scene = try await Scene()
+        for handle in 1...30 as ClosedRange<UInt64> {
+            _ = await scene.tracker.open(handle, scene.opening("bob", "10.0.0.1"))
+            await scene.tracker.count([handle: Traffic(bytesIn: 100)])
+            async let flushed: Void = scene.tracker.flush()
+            async let closed: Void = scene.tracker.close(handle, cause: "x", total: Traffic(bytesIn: 150))
+            _ = await (flushed, closed)
+            #expect(try await scene.session(of: "bob")?.traffic.bytesIn == 150)
+        }
     }
 
     @Test func aBacklogHasAnEnd() async throws {

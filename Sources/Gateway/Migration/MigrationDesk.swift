@@ -43,7 +43,7 @@ actor MigrationDesk {
         self.logger = logger
         rules = configuration.migrationRules
         settings = MigrationTracker.Settings(rules: rules)
-        let (news, tell) = AsyncStream.makeStream(of: MigrationTracker.News.self, bufferingPolicy: .bufferingNewest(10_000))
+        let (news, tell) = AsyncStream.makeStream(of: MigrationTracker.News.self, bufferingPolicy: .unbounded)
         self.news = news
         tracker = MigrationTracker(
             store: store, settings: settings, clock: { SessionController.unixTime },
