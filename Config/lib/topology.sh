@@ -207,6 +207,8 @@ S
 }
 
 gateway_config() {
+    local store="[store]
+path = \"$work/store/causeway.db\""
     [ -e "$work/chap-secrets" ] || write_secrets
     cat >"$work/causeway.toml" <<T
 instance = "t$$"
@@ -216,8 +218,7 @@ $config_top
 [control]
 socket = "$(socket)"
 
-[store]
-path = "$work/store/causeway.db"
+${config_store-$store}
 
 [[listen]]
 $config_listen
