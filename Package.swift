@@ -34,6 +34,7 @@ let package = Package(
         .target(name: "CLinux", cSettings: strictC),
         .systemLibrary(name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .systemLibrary(name: "CNettle", pkgConfig: "nettle", providers: [.apt(["nettle-dev"])]),
+        .systemLibrary(name: "CNftables", pkgConfig: "libnftables", providers: [.apt(["libnftables-dev"])]),
         .systemLibrary(name: "CQRencode", pkgConfig: "libqrencode", providers: [.apt(["libqrencode-dev"])]),
         .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
 
@@ -59,6 +60,7 @@ let package = Package(
         module("HubObserver", ["WireGuard", "Migration"]),
         module("MigrationReport", ["Devices", "Documents", "Migration", "Store"]),
         module("Hub", ["Addresses", "Authentication"]),
+        module("Firewall", ["Addresses", "Settings", "CNftables", "CLinux"]),
         module("Invitation", ["Addresses", "Authentication", "CQRencode"]),
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
         module("Gateway", [
@@ -79,7 +81,7 @@ let package = Package(
             name: "causeway",
             dependencies: [
                 "Benchmark", "BenchmarkRunner",
-                "Addresses", "Authentication", "DataPath", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "StandaloneWireGuard", "WireGuard", "CLinux",
+                "Addresses", "Authentication", "DataPath", "Firewall", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "StandaloneWireGuard", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,
@@ -92,6 +94,7 @@ let package = Package(
         tests("DevicesTests", ["Devices", "PPTP", "PPP", "Addresses"]),
         tests("AuthenticationTests", ["Authentication", "Addresses"]),
         tests("ConfigurationTests", ["Settings", "Authentication", "Addresses"]),
+        tests("FirewallTests", ["Firewall", "Settings", "Addresses"]),
         tests("HubTests", ["Hub", "Authentication", "Addresses"]),
         tests("WebhooksTests", ["Webhooks", "Authentication", "Migration"]),
         tests("DocumentsTests", ["Documents"]),

@@ -32,7 +32,7 @@ install_missing() {
 }
 
 # What the package needs to build, beyond Swift itself. The C++ library is for the TOML parser.
-build_packages=(libmnl-dev nettle-dev libsodium-dev libssl-dev libb2-dev libsqlite3-dev libqrencode-dev pkg-config libstdc++-12-dev git ca-certificates)
+build_packages=(libmnl-dev libnftables-dev nettle-dev libsodium-dev libssl-dev libb2-dev libsqlite3-dev libqrencode-dev pkg-config libstdc++-12-dev git ca-certificates)
 
 # What unit tests check our output with; without them those tests are skipped.
 unit_test_packages=(zbar-tools wireguard-tools)

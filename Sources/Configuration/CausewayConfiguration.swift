@@ -16,6 +16,7 @@ public struct CausewayConfiguration: Sendable, Equatable {
     public var stateDirectory: String = "/var/lib/causeway"
     public var store = Store()
     public var migration = Migration()
+    public var firewall = Firewall()
     public var listeners: [Listener] = []
     public var pptp = PPTP()
     public var ppp = PPP()
@@ -133,6 +134,16 @@ public struct CausewayConfiguration: Sendable, Equatable {
         public var quietDays = 14
         /// Days as migrated after which PPTP is refused; 0: never by itself.
         public var retireAfterDays = 0
+    }
+
+    /// What `causeway firewall` makes of it; the gateway itself does not touch the packet filter for this.
+    public struct Firewall: Sendable, Equatable {
+        /// New control connections of one source; 0: no limit.
+        public var connectsPerMinute = 600
+        /// Whether this host translates addresses of PPTP connections.
+        public var pptpHelper = false
+        /// Names of tunnels whose users leave with the address of the interface.
+        public var masquerade: [String] = []
     }
 
     public struct DataPath: Sendable, Equatable {

@@ -14,6 +14,23 @@ extension ConfigurationReader {
         checkTunnelOfEverything()
         checkIdentities()
         checkTimes()
+        checkFirewall()
+    }
+
+    private func checkFirewall() {
+        for (index, name) in configuration.firewall.masquerade.enumerated() {
+            let path = "firewall.masquerade[\(index)]"
+            guard let tunnel = configuration.tunnel(named: name) else {
+                let names = configuration.tunnels.map { "\"\($0.name)\"" }.joined(separator: ", ")
+                report.expected("one of \(names)", found: "\"\(name)\"", at: path)
+                continue
+            }
+            if tunnel.backend == .embedded {
+                report.refuse("tunnel \"\(name)\" is our own engine's, whose packets the packet filter never sees; set backend = \"kernel\"", at: path)
+            } else if !tunnel.addresses.contains(where: { $0.address.family == .v4 }) {
+                report.refuse("tunnel \"\(name)\" has no IPv4 address to leave with; give it addresses", at: path)
+            }
+        }
     }
 
     private func checkPresence() {

@@ -21,6 +21,7 @@ extension CausewayConfiguration {
         diff.restart("store.path", \.store.path)
         diff.live("migration.quiet-days", \.migration.quietDays)
         diff.live("migration.retire-after-days", \.migration.retireAfterDays)
+        diff.live("firewall", \.firewall)
         // Which tunnel and pool a listener stands for counts at the next log-in; its sockets are opened before privileges go.
         let endpoints = { (configuration: CausewayConfiguration) in configuration.listeners.map { "\($0.address) \($0.port)" } }
         diff.compare("listen", endpoints(old), endpoints(new), live: false)

@@ -78,6 +78,14 @@ extension ConfigurationReader {
         table.finish()
     }
 
+    mutating func firewall(_ table: TableReader) {
+        var table = table
+        table.read(&configuration.firewall.connectsPerMinute, "connects-per-minute", 0...100_000)
+        table.read(&configuration.firewall.pptpHelper, "pptp-helper")
+        table.read(&configuration.firewall.masquerade, "masquerade", of: "the name of a tunnel", Self.name)
+        table.finish()
+    }
+
     mutating func pptp(_ table: TableReader) {
         var table = table
         var pptp = configuration.pptp

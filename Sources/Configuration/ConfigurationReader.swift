@@ -46,6 +46,7 @@ struct ConfigurationReader {
         control(root.table("control"))
         store(root.table("store"))
         migration(root.table("migration"))
+        firewall(root.table("firewall"))
         pptp(root.table("pptp"))
         ppp(root.table("ppp"))
         encryption(root.table("encryption"))

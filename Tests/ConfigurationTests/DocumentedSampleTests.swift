@@ -53,7 +53,7 @@ import Testing
 
     /// Asks the reader itself which keys each table has.
     @Test(arguments: [
-        "", "control", "listen", "pool", "tunnel", "tunnel.peer", "tunnel.peer.standby", "access", "access.peer", "store", "migration",
+        "", "control", "listen", "pool", "tunnel", "tunnel.peer", "tunnel.peer.standby", "access", "access.peer", "store", "migration", "firewall",
         "authentication", "user", "pptp", "ppp", "encryption", "data-path",
     ])
     func everyKeyIsShown(section: String) throws {

@@ -10,3 +10,6 @@ int clinux_in_namespace_of(int tun, void (*body)(void *context), void *context);
 
 // The present name of the interface behind `tun`; `name` has 16 bytes (IFNAMSIZ).
 int clinux_tun_name(int tun, char *name);
+
+// Calls body in a network namespace that nobody else is in, by a thread of its own; with body's end the namespace is gone.
+int clinux_in_new_namespace(void (*body)(void *context), void *context);

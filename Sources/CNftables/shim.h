@@ -1,0 +1,3 @@
+// libnftables: what nft(8) does, in this process.
+#pragma once
+#include <nftables/libnftables.h>
