@@ -52,42 +52,52 @@ public actor MigrationTracker {
         case storeBack(late: Int)
     }
 
-    private enum Entry {
+    enum Entry {
         /// Being written for the first time.
         case opening
         /// Over before that was done.
         case overBefore(UnixTime, String, Traffic)
-        case stored(SessionID, Traffic)
+        case stored(SessionID)
         /// Not written yet; it is in `backlog`.
         case waiting(SessionOpening)
     }
-    private enum Late {
+    enum Late {
         case opening(Handle)
         case closing(Handle, UnixTime, String, Traffic, Entry)
     }
 
-    private let store: any Store
-    private let clock: @Sendable () -> UnixTime
+    let store: any Store
+    let clock: @Sendable () -> UnixTime
     private let zone: @Sendable (UnixTime) -> WeekMinute
-    private let logger: Logger
-    private let report: @Sendable (News) -> Void
-    private var settings: Settings
+    let logger: Logger
+    let report: @Sendable (News) -> Void
+    var settings: Settings
 
-    private var facts: [String: LoginFacts] = [:]
+    var facts: [String: LoginFacts] = [:]
     private var waves: [String: Wave] = [:]
     private var policies: [Phase: Policy] = [:]
     /// The address that each user has leased here, by pool and user.
-    private var leased: [String: [String: IPAddress]] = [:]
-    private var sessions: [Handle: Entry] = [:]
-    private var backlog: [Late] = []
+    var leased: [String: [String: IPAddress]] = [:]
+    /// Facts and leases have been read. Until then nobody knows who is refused.
+    public private(set) var isLoaded = false
+    var sessions: [Handle: Entry] = [:]
+    var backlog: [Late] = []
     private var isWriting = false
     private var queue: [CheckedContinuation<Void, Never>] = []
     /// When the store was asked last in vain.
-    private var askedAt = UnixTime.min
+    var askedAt = UnixTime.min
+    /// Since when the store has answered without a break: only then others' silence is theirs.
+    var answersSince: UnixTime?
     private var totals: [Handle: Traffic] = [:]
     private var native: Set<String> = []
     /// Why the store is away; nil: it is not.
-    public private(set) var trouble: String?
+    public internal(set) var trouble: String?
+    /// What the store would never take, and was not written.
+    public internal(set) var setAside = 0
+    /// Since the store is back.
+    var writtenLate = 0
+    /// Openings and ends that wait for the store.
+    public var waiting: Int { backlog.count }
 
     /// - Parameters:
     ///   - clock: now, in seconds since the Unix epoch.
@@ -109,6 +119,7 @@ public actor MigrationTracker {
     public func load() async throws(StoreError) {
         try await refresh()
         for lease in try await store.leases() { leased[lease.pool, default: [:]][lease.user] = lease.address }
+        isLoaded = true
     }
 
     /// Reads phases, waves and policies again, after somebody changed them.
@@ -138,6 +149,7 @@ public actor MigrationTracker {
         sessions[handle] = .opening
         await turn()
         defer { endTurn() }
+        var isInDoubt = false, isUnwritable = false
         if await isWorthAsking() {
             do throws(StoreError) {
                 let opened = try await store.openSession(opening, settings.rules)
@@ -152,21 +164,37 @@ public actor MigrationTracker {
                 case .alreadyConnected:
                     sessions[handle] = nil
                     return .alreadyConnected
-                default: away(error)
+                case .unavailable, .unusable: away(error)
+                case .unanswered:
+                    isInDoubt = true
+                    away(error)
+                case .keyTaken, .noSuch, .exists, .unfit, .violates:
+                    isUnwritable = true
+                    putAside("the session of user \"\(opening.user)\" at \(opening.address)", error)
                 }
             }
         }
-        let text = trouble ?? "what waits has to be written first"
-        if case .overBefore? = sessions.removeValue(forKey: handle) { return .storeAway(text) }
-        let isOwn = opening.pool.map { leased[$0]?[opening.user] == opening.address } ?? true
-        guard isOwn, backlog.count < settings.longestBacklog else { return .storeAway(text) }
+        let text = isUnwritable ? "the database does not take the session" : trouble ?? "what waits has to be written first"
+        let before = sessions.removeValue(forKey: handle)
+        // Should it have been written after all, it has to end there, too.
+        func endIfWritten(_ cause: String) { if isInDoubt { backlog.append(.closing(handle, clock(), cause, Traffic(), .waiting(opening))) } }
+        if case .overBefore(_, let cause, _)? = before {
+            endIfWritten(cause)
+            return .storeAway(text)
+        }
+        let isOwn = isLoaded && (opening.pool.map { leased[$0]?[opening.user] == opening.address } ?? true)
+        guard isOwn, backlog.count < settings.longestBacklog else {
+            endIfWritten("never began: the database did not answer in time")
+            return .storeAway(text)
+        }
+        guard !isUnwritable else { return .admitted(nil) }
         sessions[handle] = .waiting(opening)
         backlog.append(.opening(handle))
         return .admitted(nil)
     }
 
-    private func remember(_ handle: Handle, _ opening: SessionOpening, _ opened: SessionOpened) async {
-        let before = sessions.updateValue(.stored(opened.id, Traffic()), forKey: handle)
+    func remember(_ handle: Handle, _ opening: SessionOpening, _ opened: SessionOpened) async {
+        let before = sessions.updateValue(.stored(opened.id), forKey: handle)
         if let pool = opening.pool { leased[pool, default: [:]][opening.user] = opening.address }
         if opened.isFirstLegacyLogin { report(.firstLegacyLogin(user: opening.user)) }
         if let change = opened.change { moved([opening.user: change]) }
@@ -188,14 +216,11 @@ public actor MigrationTracker {
     private func write(endOf handle: Handle, cause: String, total: Traffic, at now: UnixTime) async {
         guard let entry = sessions.removeValue(forKey: handle) else { return }
         totals[handle] = nil
-        guard case .stored(let id, let written) = entry, backlog.isEmpty, trouble == nil else {
+        guard case .stored(let id) = entry, backlog.isEmpty, trouble == nil else {
             backlog.append(.closing(handle, now, cause, total, entry))
             return
         }
-        do throws(StoreError) {
-            moved(try await store.closeSessions([SessionClosing(id: id, at: now, cause: cause, traffic: total - written)], settings.rules))
-        } catch {
-            away(error)
+        do throws(StoreError) { try await end(id, at: now, cause, total) } catch {
             backlog.append(.closing(handle, now, cause, total, entry))
         }
     }
@@ -210,44 +235,105 @@ public actor MigrationTracker {
 
     /// Writes what has gathered. What cannot be written now is written later.
     public func flush() async {
+        repeat {
+            await turn()
+            await catchUp()
+            endTurn()
+            // In parts: whoever dials in between is heard.
+        } while !backlog.isEmpty && trouble == nil
+        guard backlog.isEmpty, await loadIfNeeded() else { return }
         await turn()
         defer { endTurn() }
-        await catchUp()
-        guard backlog.isEmpty else { return }
-        var amounts: [SessionID: Traffic] = [:], written: [Handle: Traffic] = [:]
-        for (handle, total) in totals {
-            guard case .stored(let id, let before)? = sessions[handle] else { continue }
-            amounts[id] = total - before
-            written[handle] = total
-        }
-        let seen = native
-        do throws(StoreError) {
-            try await store.record(traffic: amounts, at: clock())
-            for (handle, total) in written {
-                // It may have ended while we wrote; then its end wrote the rest.
-                if case .stored(let id, _)? = sessions[handle] { sessions[handle] = .stored(id, total) }
-                if totals[handle] == total { totals[handle] = nil }
-            }
-            if !seen.isEmpty {
-                moved(try await store.nativeSeen(Array(seen), by: "the gateway's access listener", at: clock(), settings.rules))
-                native.subtract(seen)
-            }
-            back()
-        } catch { away(error) }
+        await recordTotals()
+        await recordNatives()
     }
 
-    /// Moves on whoever and whatever has become due.
+    private func recordTotals() async {
+        var amounts: [(Handle, SessionID, Traffic)] = []
+        for (handle, total) in totals {
+            guard case .stored(let id)? = sessions[handle] else { continue }
+            amounts.append((handle, id, total))
+        }
+        // Once at least: it says that we live.
+        repeat {
+            let part = amounts.prefix(Self.part)
+            amounts.removeFirst(part.count)
+            do throws(StoreError) {
+                try await inParts(Array(part), "the traffic of a session") { part throws(StoreError) in
+                    try await store.record(totals: Dictionary(part.map { ($0.1, $0.2) }) { $1 }, at: clock())
+                }
+                back()
+            } catch { return away(error) }
+            for (handle, _, total) in part where totals[handle] == total { totals[handle] = nil }
+        } while !amounts.isEmpty
+    }
+
+    private func recordNatives() async {
+        var seen = native.sorted()[...]
+        while !seen.isEmpty {
+            let part = Array(seen.prefix(Self.part))
+            seen = seen.dropFirst(Self.part)
+            do throws(StoreError) {
+                try await inParts(part, "a sign of life") { part throws(StoreError) in
+                    moved(try await store.nativeSeen(part, by: "the gateway's access listener", at: clock(), settings.rules))
+                }
+            } catch { return away(error) }
+            native.subtract(part)
+        }
+    }
+
+    /// Of what is written in one transaction: each one is short.
+    private static let part = 1000
+
+    /// Writes all in one go; where the store does not take that, one by one, and what it does not take then is set aside.
+    private func inParts<Item: Sendable>(
+        _ items: [Item], _ what: String, _ write: ([Item]) async throws(StoreError) -> Void
+    ) async throws(StoreError) {
+        do throws(StoreError) { try await write(items) } catch {
+            if error.isOutage { throw error }
+            guard items.count > 1 else { return putAside(what, error) }
+            for item in items {
+                do throws(StoreError) { try await write([item]) } catch {
+                    if error.isOutage { throw error }
+                    putAside(what, error)
+                }
+            }
+        }
+    }
+
+    /// Moves on whoever and whatever has become due. Not in turn: it may take long, and log-ins do not wait for it.
     public func advance() async {
-        await turn()
-        defer { endTurn() }
+        guard await loadIfNeeded() else { return }
         do throws(StoreError) {
             let outcome = try await store.tickWaves(at: clock(), settings.rules)
             moved(outcome.changes)
             if !outcome.toInvite.isEmpty { report(.toInvite(outcome.toInvite)) }
             moved(try await store.settle(at: clock(), settings.rules))
             try await refresh()
-            back()
-        } catch { away(error) }
+            try await bury()
+        } catch { if error.isOutage { away(error) } else { logger.error("waves and phases were not moved on: \(error)") } }
+    }
+
+    /// Seconds of silence after which another gateway's sessions are over.
+    public static let longestSilence: UnixTime = 300
+
+    private func bury() async throws(StoreError) {
+        let now = clock()
+        // While the store was away from all, nobody could say that they live.
+        guard let since = answersSince, now - since > Self.longestSilence else { return }
+        for (gateway, count) in try await store.endSessionsOfTheDead(silentSince: now - Self.longestSilence).sorted(by: { $0.key < $1.key }) {
+            logger.notice("\(count) sessions of gateway \"\(gateway)\", which was not heard of for \(Self.longestSilence) seconds, are closed")
+        }
+    }
+
+    /// The store may not have been there at the start.
+    private func loadIfNeeded() async -> Bool {
+        guard !isLoaded else { return true }
+        do throws(StoreError) { try await load() } catch {
+            away(error)
+            return false
+        }
+        return true
     }
 
     /// Until cancelled; then what has gathered is written once more.
@@ -265,7 +351,7 @@ public actor MigrationTracker {
         await flush()
     }
 
-    // MARK: The store away and back
+    // MARK: Turns
 
     /// One write at a time: a store that is locked keeps each one waiting, and those behind the first need not find out for themselves.
     private func turn() async {
@@ -278,103 +364,5 @@ public actor MigrationTracker {
 
     private func endTurn() {
         if queue.isEmpty { isWriting = false } else { queue.removeFirst().resume() }
-    }
-
-    /// A store that is away is asked again at most once a second, and what waits is written first. In its turn only.
-    private func isWorthAsking() async -> Bool {
-        guard trouble != nil || !backlog.isEmpty else { return true }
-        let now = clock()
-        guard now > askedAt else { return false }
-        askedAt = now
-        await catchUp()
-        return backlog.isEmpty
-    }
-
-    private func away(_ error: StoreError) {
-        askedAt = clock()
-        guard trouble == nil else { return }
-        trouble = error.description
-        logger.error("\(error): open sessions go on; new ones only at addresses that are the user's own; trying again")
-        report(.storeAway(error.description))
-    }
-
-    private func back() {
-        guard trouble != nil, backlog.isEmpty else { return }
-        trouble = nil
-        logger.notice("the database can be used again")
-        report(.storeBack(late: 0))
-    }
-
-    /// Writes openings and closings that waited, in their order. In its turn only.
-    private func catchUp() async {
-        guard !backlog.isEmpty else { return }
-        var late = 0
-        // Others append meanwhile; only we take away.
-        while late < backlog.count {
-            do throws(StoreError) { try await write(backlog[late]) } catch {
-                backlog.removeFirst(late)
-                return away(error)
-            }
-            late += 1
-        }
-        backlog = []
-        trouble = nil
-        logger.notice("the database can be used again; \(late) openings and ends of sessions were written late")
-        report(.storeBack(late: late))
-    }
-
-    private func write(_ late: Late) async throws(StoreError) {
-        switch late {
-        case .opening(let handle):
-            // Ended meanwhile: its end writes both.
-            guard case .waiting(let opening)? = sessions[handle] else { return }
-            guard let opened = try await opened(opening) else { return }
-            if case .waiting? = sessions[handle] { return await remember(handle, opening, opened) }
-            // It ended while it was written; its end waits behind us and needs the row.
-            for index in backlog.indices {
-                if case .closing(handle, let at, let cause, let total, .waiting) = backlog[index] {
-                    backlog[index] = .closing(handle, at, cause, total, .stored(opened.id, Traffic()))
-                }
-            }
-        case .closing(_, let at, let cause, let total, let entry):
-            switch entry {
-            case .stored(let id, let written):
-                moved(try await store.closeSessions([SessionClosing(id: id, at: at, cause: cause, traffic: total - written)], settings.rules))
-            case .opening, .overBefore: break  // Never in the backlog: they are not written yet.
-            case .waiting(let opening):
-                guard let opened = try await opened(opening) else { return }
-                moved(try await store.closeSessions([SessionClosing(id: opened.id, at: at, cause: cause, traffic: total)], settings.rules))
-            }
-        }
-    }
-
-    /// nil: somebody else has the address by now; the log says so, and nothing else can be done about a session that was.
-    private func opened(_ opening: SessionOpening) async throws(StoreError) -> SessionOpened? {
-        do throws(StoreError) { return try await store.openSession(opening, settings.rules) } catch {
-            switch error {
-            case .addressTaken, .alreadyConnected:
-                logger.error("a session of user \"\(opening.user)\" at \(opening.address) could not be written down: \(error)")
-                return nil
-            default: throw error
-            }
-        }
-    }
-
-    private func moved(_ changes: [String: PhaseChange]) {
-        for (user, change) in changes.sorted(by: { $0.key < $1.key }) {
-            var fact = facts[user] ?? LoginFacts(phase: .legacy)
-            fact.phase = change.to
-            facts[user] = fact
-            report(.moved(user: user, change))
-        }
-    }
-}
-
-extension Traffic {
-    /// Counters only grow; should one not have, nothing is taken away.
-    public static func - (left: Traffic, right: Traffic) -> Traffic {
-        Traffic(
-            packetsIn: max(0, left.packetsIn - right.packetsIn), packetsOut: max(0, left.packetsOut - right.packetsOut),
-            bytesIn: max(0, left.bytesIn - right.bytesIn), bytesOut: max(0, left.bytesOut - right.bytesOut))
     }
 }

@@ -20,11 +20,14 @@ public protocol Store: Sendable {
 
     // MARK: Sessions
     /// One transaction: user, device, lease, session and phase. Throws `addressTaken` or `alreadyConnected` where another session stands.
+    /// The same opening again is the same session.
     func openSession(_ opening: SessionOpening, _ rules: MigrationRules) async throws(StoreError) -> SessionOpened
     /// The changes of phase that follow.
     func closeSessions(_ closings: [SessionClosing], _ rules: MigrationRules) async throws(StoreError) -> [String: PhaseChange]
-    /// What went through sessions since the last call; also says that this gateway lives.
-    func record(traffic: [SessionID: Traffic], at now: UnixTime) async throws(StoreError)
+    /// All that has gone through open sessions so far; also says that this gateway lives.
+    func record(totals: [SessionID: Traffic], at now: UnixTime) async throws(StoreError)
+    /// Sessions of gateways that have not said since then that they live: they hold addresses that others want. By gateway, how many.
+    func endSessionsOfTheDead(silentSince: UnixTime) async throws(StoreError) -> [String: Int]
     /// The newest first.
     func sessions(_ filter: SessionFilter, before: SessionID?, limit: Int) async throws(StoreError) -> Page<StoredSession, SessionID>
     /// Addresses that stay with their users, of this gateway.

@@ -146,6 +146,12 @@ public struct Traffic: Sendable, Equatable, Codable {
         self.bytesIn = bytesIn
         self.bytesOut = bytesOut
     }
+    /// Counters only grow; should one not have, nothing is taken away.
+    public static func - (left: Traffic, right: Traffic) -> Traffic {
+        Traffic(
+            packetsIn: max(0, left.packetsIn - right.packetsIn), packetsOut: max(0, left.packetsOut - right.packetsOut),
+            bytesIn: max(0, left.bytesIn - right.bytesIn), bytesOut: max(0, left.bytesOut - right.bytesOut))
+    }
     public var isZero: Bool { packetsIn == 0 && packetsOut == 0 && bytesIn == 0 && bytesOut == 0 }
 }
 
@@ -153,13 +159,13 @@ public struct SessionClosing: Sendable {
     public var id: SessionID
     public var at: UnixTime
     public var cause: String
-    /// Since the last `record(traffic:)`.
-    public var traffic: Traffic
-    public init(id: SessionID, at: UnixTime, cause: String, traffic: Traffic = Traffic()) {
+    /// All that went through it.
+    public var total: Traffic
+    public init(id: SessionID, at: UnixTime, cause: String, total: Traffic = Traffic()) {
         self.id = id
         self.at = at
         self.cause = cause
-        self.traffic = traffic
+        self.total = total
     }
 }
 

@@ -22,7 +22,8 @@ private final class Scene: Sendable {
         folder = FileManager.default.temporaryDirectory.appendingPathComponent("tracker-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let path = folder.appendingPathComponent("causeway.db").path
-        store = try SQLiteStore(path: path, gateway: "gw1", now: 0, patience: patience)
+        store = SQLiteStore(path: path, gateway: "gw1", patience: patience, clock: { 0 })
+        try await store.open()
         var configuration = Configuration()
         configuration.allowsUnsafeTransactions = true
         other = try DatabaseQueue(path: path, configuration: configuration)
@@ -41,6 +42,7 @@ private final class Scene: Sendable {
 
     func sleep(_ seconds: UnixTime) { clock.value.withLock { $0 += seconds } }
     func takeNews() -> [MigrationTracker.News] { heard.items.withLock { items in defer { items = [] }; return items } }
+    func observe(_ observer: some TransactionObserver) throws { store.file.current?.pool.add(transactionObserver: observer, extent: .databaseLifetime) }
     func lock() throws { try other.writeWithoutTransaction { try $0.execute(sql: "BEGIN EXCLUSIVE") } }
     func unlock() throws { try other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") } }
 
@@ -57,6 +59,15 @@ private final class Scene: Sendable {
     func session(of user: String) async throws -> StoredSession? {
         try await store.sessions(SessionFilter(user: user), before: nil, limit: 1).elements.first
     }
+}
+
+private struct Books: Equatable {
+    var isAway: Bool
+    var waiting: Int
+    var setAside: Int
+}
+extension MigrationTracker {
+    fileprivate func books() -> Books { Books(isAway: trouble != nil, waiting: waiting, setAside: setAside) }
 }
 
 @Suite struct MigrationTrackerTests {
@@ -172,6 +183,108 @@ private final class Scene: Sendable {
         #expect(try await scene.store.sessions(SessionFilter(openOnly: true), before: nil, limit: 10).elements.isEmpty)
     }
 
+    /// The disk hangs in the middle of a log-in: the Storage rule after a bounded wait, and what was written in the end is not doubled.
+    @Test func aDiskThatHangsKeepsNobodyWaiting() async throws {
+        let scene = try await Scene(patience: 0.1), tracker = scene.tracker
+        _ = await tracker.open(1, scene.opening("bob", "10.0.0.1"))
+        await tracker.close(1, cause: "hung up", total: Traffic())
+        let hang = HangingCommit()
+        try scene.observe(hang)
+        let began = ContinuousClock.now
+        guard case .storeAway = await tracker.open(2, scene.opening("eve", "10.0.0.2")) else { return #expect(Bool(false)) }
+        #expect(await tracker.open(3, scene.opening("bob", "10.0.0.1")) == .admitted(nil))
+        await tracker.close(3, cause: "hung up again", total: Traffic(bytesIn: 30))
+        #expect(await tracker.open(4, scene.opening("carl", "10.0.9.9", pool: nil)) == .admitted(nil))
+        await tracker.flush()
+        #expect(ContinuousClock.now - began < .seconds(20))
+        #expect(await tracker.books() == Books(isAway: true, waiting: 4, setAside: 0))
+        hang.end()
+        scene.sleep(5)
+        while await tracker.waiting > 0 { await tracker.flush() }
+        #expect(await tracker.books() == Books(isAway: false, waiting: 0, setAside: 0))
+        let all = try await scene.store.sessions(SessionFilter(), before: nil, limit: 9).elements
+        #expect(all.map(\.user).sorted() == ["bob", "bob", "carl", "eve"])
+        #expect(all.filter { $0.closedAt == nil }.map(\.user) == ["carl"], "eve was refused: her session is over, whenever it was written")
+        #expect(all.first { $0.user == "bob" }?.traffic.bytesIn == 30)
+    }
+
+    /// One row that the schema does not take holds up nobody behind it.
+    @Test func whatTheStoreNeverTakesIsSetAside() async throws {
+        let scene = try await Scene(), tracker = scene.tracker
+        let impossible = String(repeating: "u", count: 256)
+        #expect(await tracker.open(1, scene.opening(impossible, "10.0.9.1", pool: nil)) == .admitted(nil), "the address is theirs for good")
+        #expect(await tracker.books() == Books(isAway: false, waiting: 0, setAside: 1))
+        guard case .storeAway = await tracker.open(2, scene.opening(impossible, "10.0.0.1")) else { return #expect(Bool(false)) }
+        try scene.lock()
+        #expect(await tracker.open(3, scene.opening(impossible, "10.0.9.3", pool: nil)) == .admitted(nil))
+        #expect(await tracker.open(4, scene.opening("bob", "10.0.9.4", pool: nil)) == .admitted(nil))
+        try scene.unlock()
+        await tracker.flush()
+        #expect(await tracker.books() == Books(isAway: false, waiting: 0, setAside: 3))
+        #expect(try await scene.session(of: "bob")?.closedAt == nil)
+        for handle in 1...4 as ClosedRange<UInt64> { await tracker.close(handle, cause: "x", total: Traffic()) }
+        #expect(try await scene.session(of: "bob")?.cause == "x")
+        // Nobody of that name is in the store: the signs of life of the others are written.
+        await tracker.nativeSeen(["bob", "nobody"])
+        await tracker.flush()
+        #expect(await tracker.books() == Books(isAway: false, waiting: 0, setAside: 4))
+        #expect(try await scene.store.user("bob")?.migration.nativeAt == 1000)
+    }
+
+    /// Somebody else has the address by the time the session is written: it stays unwritten, and so does its end.
+    @Test func aLateOpeningWhoseAddressIsTakenIsSetAside() async throws {
+        let scene = try await Scene(), tracker = scene.tracker
+        try scene.lock()
+        #expect(await tracker.open(1, scene.opening("bob", "10.0.9.1", pool: nil)) == .admitted(nil))
+        try scene.unlock()
+        let other = SQLiteStore(path: scene.store.file.path, gateway: "gw2", clock: { 0 })
+        let theirs = try await other.openSession(scene.opening("eve", "10.0.9.1", pool: nil), MigrationRules()).id
+        await tracker.flush()
+        #expect(await tracker.books() == Books(isAway: false, waiting: 0, setAside: 1))
+        await tracker.close(1, cause: "x", total: Traffic(bytesIn: 1))
+        await tracker.flush()
+        #expect(await tracker.waiting == 0)
+        #expect(try await scene.session(of: "bob") == nil)
+        #expect(try await scene.store.sessions(SessionFilter(openOnly: true), before: nil, limit: 9).elements.map(\.id) == [theirs])
+        try other.close()
+    }
+
+    /// Before anything has been read nobody knows who is refused, so nobody is let in; then it goes on by itself.
+    @Test func aStoreThatWasNeverReadAdmitsNobody() async throws {
+        let scene = try await Scene(), now = scene.clock
+        let tracker = MigrationTracker(
+            store: scene.store, clock: { now.value.withLock { $0 } }, zone: { WeekMinute(at: $0, offset: 0) },
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        guard case .storeAway = await tracker.open(1, scene.opening("carl", "10.0.9.9", pool: nil)) else { return #expect(Bool(false)) }
+        await tracker.flush()
+        #expect(await tracker.isLoaded)
+        #expect(await tracker.open(2, scene.opening("carl", "10.0.9.9", pool: nil)) == .admitted(nil))
+    }
+
+    /// Others are given up only after a silence in which we could have heard them.
+    @Test func aSilentGatewayIsBuriedOnlyByWhomTheStoreAnswered() async throws {
+        let scene = try await Scene(), tracker = scene.tracker, silence = MigrationTracker.longestSilence
+        let other = SQLiteStore(path: scene.store.file.path, gateway: "gw2", clock: { 1000 })
+        _ = try await other.openSession(scene.opening("eve", "10.0.0.1"), MigrationRules())
+        try other.close()
+        func live() async throws -> Int { try await scene.store.sessions(SessionFilter(openOnly: true), before: nil, limit: 9).elements.count }
+        scene.sleep(10 * silence)
+        await tracker.flush()
+        await tracker.advance()
+        #expect(try await live() == 1, "we have just begun to listen")
+        scene.sleep(silence + 1)
+        try scene.lock()
+        await tracker.flush()
+        try scene.unlock()
+        await tracker.flush()
+        await tracker.advance()
+        #expect(try await live() == 1, "nobody could speak")
+        scene.sleep(silence + 1)
+        await tracker.flush()
+        await tracker.advance()
+        #expect(try await live() == 0)
+    }
+
     @Test func verdictsFollowPhaseWaveAndException() async throws {
         let scene = try await Scene(), store = scene.store, ann = Actor(name: "ann", source: "socket")
         #expect(await scene.tracker.verdict(of: "stranger") == .admit(rate: nil, warnings: []))
@@ -213,4 +326,19 @@ private final class Scene: Sendable {
         #expect(phases == [.dual, .migrated, .retired])
         #expect(await scene.tracker.verdict(of: "bob") == .refuse(.retired))
     }
+}
+
+/// The first commit hangs, as one does on a disk that is gone.
+private final class HangingCommit: TransactionObserver, @unchecked Sendable {
+    private let gate = DispatchSemaphore(value: 0)
+    private let isOver = Mutex(false)
+    func end() {
+        isOver.withLock { $0 = true }
+        gate.signal()
+    }
+    func observes(eventsOfKind eventKind: DatabaseEventKind) -> Bool { true }
+    func databaseDidChange(with event: DatabaseEvent) {}
+    func databaseWillCommit() throws { if !isOver.withLock({ $0 }) { gate.wait() } }
+    func databaseDidCommit(_ db: Database) {}
+    func databaseDidRollback(_ db: Database) {}
 }

@@ -71,7 +71,7 @@ import Testing
                     }
                     let id = try await store.openSession(opening(name, number, at: now + 60), rules).id
                     _ = shadow[name]!.legacyOpened(at: now + 60, rules)
-                    closings.append(SessionClosing(id: id, at: now + 7200, cause: "hung up", traffic: Traffic(bytesIn: 1000)))
+                    closings.append(SessionClosing(id: id, at: now + 7200, cause: "hung up", total: Traffic(bytesIn: 1000)))
                     _ = shadow[name]!.legacyClosed(at: now + 7200, rules)
                 }
                 if hasSwitched {

@@ -1,5 +1,6 @@
 import Addresses
 import Foundation
+import GRDB
 import Migration
 
 @testable import Store
@@ -31,6 +32,23 @@ final class TemporaryStore {
         try store.close()
         store = try SQLiteStore(path: path, gateway: gateway, now: now)
     }
+}
+
+extension SQLiteStore {
+    /// Open at once.
+    init(path: String, gateway: String, now: UnixTime, patience: Double = 5, opened: @escaping @Sendable (Int) -> Void = { _ in }) throws(StoreError) {
+        self.init(path: path, gateway: gateway, patience: patience, clock: { now }, opened: opened)
+        _ = try file.open()
+    }
+
+    var pool: DatabasePool { file.current!.pool }
+}
+
+/// Somebody else who can hold the database.
+func stranger(_ path: String) throws -> DatabaseQueue {
+    var configuration = Configuration()
+    configuration.allowsUnsafeTransactions = true
+    return try DatabaseQueue(path: path, configuration: configuration)
 }
 
 func inner(_ number: Int) -> IPAddress { IPAddress(v4: 0x0A08_0000 + UInt32(number)) }

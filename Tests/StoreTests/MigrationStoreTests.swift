@@ -135,9 +135,9 @@ import Testing
         let now = 100 * day
         for (number, user) in ["small", "old", "big", "done"].enumerated() {
             let id = try await store.openSession(opening(user, number, at: now - 40 * day), rules).id
-            try await store.record(traffic: [id: Traffic(bytesIn: 1_000_000)], at: now - 40 * day)
+            try await store.record(totals: [id: Traffic(bytesIn: 1_000_000)], at: now - 40 * day)
             let recent = ["small": 10, "big": 5000, "done": 9000][user] ?? 0
-            _ = try await store.closeSessions([SessionClosing(id: id, at: now - day, cause: "x", traffic: Traffic(bytesOut: Int64(recent)))], rules)
+            _ = try await store.closeSessions([SessionClosing(id: id, at: now - day, cause: "x", total: Traffic(bytesOut: Int64(recent)))], rules)
         }
         _ = try await store.change("done", by: ann) { $0.retire(at: now, by: .administrator("ann"), reason: "") }
         let blockers = try await store.status(at: now, days: 30, blockers: 10).blockers

@@ -2,6 +2,7 @@ import Addresses
 import Foundation
 import GRDB
 import Migration
+import Synchronization
 import Testing
 
 @testable import Store
@@ -61,15 +62,66 @@ import Testing
     @Test func aLockOfSomebodyElseIsWaitedForAndThenUnavailable() async throws {
         let temporary = try TemporaryStore()
         let store = try SQLiteStore(path: temporary.path, gateway: "gw2", now: 0, patience: 0.2)
-        var configuration = Configuration()
-        configuration.allowsUnsafeTransactions = true
-        let other = try DatabaseQueue(path: temporary.path, configuration: configuration)
+        let other = try stranger(temporary.path)
         try await other.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
         await #expect(throws: StoreError.unavailable("database is locked")) { try await store.openSession(opening("bob", 1, at: 1), rules) }
         #expect(try await store.user("bob") == nil, "readers go on")
         try await other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
         _ = try await store.openSession(opening("bob", 1, at: 1), rules)
         try store.close()
+    }
+
+    /// A lock, or a full disk, when the gateway starts: what is known can be read, and writing begins when it is possible.
+    @Test func aStoreThatIsLockedAtFirstOpensLater() async throws {
+        let temporary = try TemporaryStore()
+        _ = try await temporary.store.openSession(opening("bob", 1, at: 1), rules)
+        try temporary.store.close()
+        let other = try stranger(temporary.path), dead = Mutex<[Int]>([])
+        try await other.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
+        let store = SQLiteStore(path: temporary.path, gateway: "gw1", patience: 0.05, clock: { 50 }) { count in dead.withLock { $0.append(count) } }
+        await #expect(throws: StoreError.unavailable("database is locked")) { try await store.open() }
+        #expect(try await store.leases().map(\.user) == ["bob"])
+        #expect(dead.withLock { $0 }.isEmpty, "nothing is buried yet")
+        try await other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
+        _ = try await store.openSession(opening("eve", 2, at: 60), rules)
+        #expect(dead.withLock { $0 } == [1] && store.file.current != nil)
+        #expect(try await store.sessions(SessionFilter(openOnly: true), before: nil, limit: 9).elements.map(\.user) == ["eve"])
+        try store.close()
+        await #expect(throws: StoreError.unavailable("it has been closed")) { try await store.open() }
+    }
+
+    /// A disk that hangs: nobody waits for ever, those behind do not wait at all, and what is told again is written once.
+    @Test func aDiskThatHangsIsNotWaitedForLong() async throws {
+        let temporary = try TemporaryStore()
+        let store = try SQLiteStore(path: temporary.path, gateway: "gw2", now: 0, patience: 0.1)
+        let hang = HangingCommit()
+        store.pool.add(transactionObserver: hang, extent: .observerLifetime)
+        let clock = ContinuousClock(), began = clock.now
+        await #expect(throws: StoreError.unanswered("for 1.2 seconds")) { try await store.openSession(opening("bob", 1, at: 1), rules) }
+        #expect(clock.now - began < .seconds(20))
+        let second = clock.now
+        await #expect(throws: StoreError.unavailable("the disk has not answered an earlier call yet")) {
+            try await store.openSession(opening("eve", 2, at: 1), rules)
+        }
+        #expect(clock.now - second < .seconds(1))
+        #expect(try await store.user("bob") == nil, "readers go on")
+        await #expect(throws: StoreError.unavailable("the disk has not answered an earlier call yet")) { try await store.close(within: 0.1) }
+        hang.end()
+        var again: SessionOpened?
+        while again == nil { again = try? await store.openSession(opening("bob", 1, at: 1), rules) }
+        #expect(try await store.sessions(SessionFilter(), before: nil, limit: 9).elements.map(\.id) == [again?.id])
+        try await store.close(within: 5)
+    }
+
+    @Test func whatBreaksARuleIsToldApartFromAStoreThatIsAway() async throws {
+        let temporary = try TemporaryStore(), store = temporary.store
+        do throws(StoreError) {
+            _ = try await store.openSession(opening(String(repeating: "u", count: 256), 1, at: 1), rules)
+            Issue.record("a name of 256 characters was taken")
+        } catch {
+            if case .violates = error { #expect(!error.isOutage) } else { Issue.record("\(error)") }
+        }
+        #expect(try await store.sessions(SessionFilter(), before: nil, limit: 9).elements.isEmpty)
     }
 
     /// Whatever is asked in whatever order: no two live sessions hold one address, leases are unique, open counts are right.
@@ -99,7 +151,7 @@ import Testing
             case 2, 3:
                 guard let index = live.indices.randomElement(using: &dice) else { break }
                 let ended = live.remove(at: index)
-                _ = try await stores[ended.0].closeSessions([SessionClosing(id: ended.1, at: now, cause: "x", traffic: Traffic(bytesIn: 1))], rules)
+                _ = try await stores[ended.0].closeSessions([SessionClosing(id: ended.1, at: now, cause: "x", total: Traffic(bytesIn: 1))], rules)
             case 4: if try await store.user(user) != nil { _ = try await store.nativeSeen([user], by: "gw", at: now, rules) }
             default: _ = try await store.settle(at: now, rules)
             }
@@ -115,6 +167,21 @@ import Testing
         #expect(open == live.count && leases == 0 && broken == ["ok"])
         try stores[1].close()
     }
+}
+
+/// The first commit hangs, as one does on a disk that is gone.
+private final class HangingCommit: TransactionObserver, @unchecked Sendable {
+    private let gate = DispatchSemaphore(value: 0)
+    private let isOver = Mutex(false)
+    func end() {
+        isOver.withLock { $0 = true }
+        gate.signal()
+    }
+    func observes(eventsOfKind eventKind: DatabaseEventKind) -> Bool { true }
+    func databaseDidChange(with event: DatabaseEvent) {}
+    func databaseWillCommit() throws { if !isOver.withLock({ $0 }) { gate.wait() } }
+    func databaseDidCommit(_ db: Database) {}
+    func databaseDidRollback(_ db: Database) {}
 }
 
 @Suite struct QueryPlanTests {

@@ -1,6 +1,7 @@
 import Addresses
 import GRDB
 import Migration
+import Synchronization
 import Testing
 
 @testable import Store
@@ -45,16 +46,29 @@ import Testing
     @Test func closingCountsOnceAndKeepsTheCause() async throws {
         let temporary = try TemporaryStore(), store = temporary.store
         let id = try await store.openSession(opening("bob", 1, at: 3600), rules).id
-        try await store.record(traffic: [id: Traffic(packetsIn: 1, packetsOut: 2, bytesIn: 100, bytesOut: 200)], at: 3700)
-        let closing = SessionClosing(id: id, at: 7300, cause: "hung up", traffic: Traffic(packetsIn: 1, bytesIn: 50))
+        let soFar = Traffic(packetsIn: 1, packetsOut: 2, bytesIn: 100, bytesOut: 200)
+        // What is told twice counts once: the first answer may have been lost.
+        for _ in 0..<2 { try await store.record(totals: [id: soFar], at: 3700) }
+        let closing = SessionClosing(id: id, at: 7300, cause: "hung up", total: Traffic(packetsIn: 2, packetsOut: 2, bytesIn: 150, bytesOut: 200))
         _ = try await store.closeSessions([closing], rules)
-        _ = try await store.closeSessions([SessionClosing(id: id, at: 9999, cause: "again", traffic: closing.traffic)], rules)
+        _ = try await store.closeSessions([SessionClosing(id: id, at: 9999, cause: "again", total: closing.total)], rules)
         let session = try #require(try await store.sessions(SessionFilter(user: "bob"), before: nil, limit: 10).elements.first)
         #expect(session.closedAt == 7300 && session.cause == "hung up")
         #expect(session.traffic == Traffic(packetsIn: 2, packetsOut: 2, bytesIn: 150, bytesOut: 200))
         let hours = try await store.read { try $0.rows("SELECT hour, bytes_in FROM traffic_hours ORDER BY hour").map { [$0["hour"] as Int64, $0["bytes_in"]] } }
         #expect(hours == [[1, 100], [2, 50]])
         #expect(try await store.user("bob")?.migration.openLegacySessions == 0)
+    }
+
+    @Test func theSameOpeningAgainIsTheSameSession() async throws {
+        let temporary = try TemporaryStore(), store = temporary.store
+        let device = DeviceGuess(kind: "Windows 10/11", fingerprint: "abc", evidence: "vendor \"Microsoft\"")
+        let first = try await store.openSession(opening("bob", 1, at: 100, isOnly: true, device: device), rules)
+        let again = try await store.openSession(opening("bob", 1, at: 100, isOnly: true, device: device), rules)
+        #expect(again.id == first.id && !again.isFirstLegacyLogin)
+        #expect(try await store.devices(of: "bob").map(\.logins) == [1])
+        await #expect(throws: StoreError.addressTaken(inner(1))) { try await store.openSession(opening("bob", 1, at: 101), rules) }
+        await #expect(throws: StoreError.addressTaken(inner(1))) { try await store.openSession(opening("eve", 1, at: 100), rules) }
     }
 
     @Test func aLeaseMovesWithItsUserAndCountsItsHolders() async throws {
@@ -74,10 +88,11 @@ import Testing
         let kept = try SQLiteStore(path: temporary.path, gateway: "gw2", now: 0)
         _ = try await kept.openSession(opening("carl", 9, at: 5), rules)
         let id = try await temporary.store.openSession(opening("bob", 1, at: 10), rules).id
-        try await temporary.store.record(traffic: [id: Traffic(bytesIn: 1)], at: 70)
-        try temporary.reopen(now: 5000)
-        let store = temporary.store
-        #expect(store.sessionsOfTheDead == 1)
+        try await temporary.store.record(totals: [id: Traffic(bytesIn: 1)], at: 70)
+        let dead = Mutex(0)
+        try temporary.store.close()
+        let store = try SQLiteStore(path: temporary.path, gateway: "gw1", now: 5000) { count in dead.withLock { $0 = count } }
+        #expect(dead.withLock { $0 } == 1)
         let session = try #require(try await store.sessions(SessionFilter(user: "bob"), before: nil, limit: 1).elements.first)
         #expect(session.closedAt == 70 && session.cause?.contains("crash") == true)
         let bob = try #require(try await store.user("bob")), carl = try #require(try await store.user("carl"))
@@ -85,6 +100,26 @@ import Testing
         #expect(carl.migration.openLegacySessions == 1, "another gateway's sessions are its own")
         _ = try await store.openSession(opening("bob", 1, at: 5001), rules)
         try kept.close()
+        try store.close()
+    }
+
+    /// A gateway that was renamed, or whose host is gone, holds its users' addresses no longer than it is silent.
+    @Test func sessionsOfASilentGatewayEndAndGiveTheirAddressesBack() async throws {
+        let temporary = try TemporaryStore(), store = temporary.store
+        let other = try SQLiteStore(path: temporary.path, gateway: "old name", now: 0)
+        let id = try await other.openSession(opening("bob", 1, at: 5), rules).id
+        try await other.record(totals: [id: Traffic(bytesIn: 1)], at: 70)
+        #expect(try await store.endSessionsOfTheDead(silentSince: 70).isEmpty, "it spoke just then")
+        await #expect(throws: StoreError.addressTaken(inner(1))) { try await store.openSession(opening("bob", 1, at: 80), rules) }
+        #expect(try await store.endSessionsOfTheDead(silentSince: 71) == ["old name": 1])
+        let session = try #require(try await store.sessions(SessionFilter(user: "bob"), before: nil, limit: 1).elements.first)
+        #expect(session.closedAt == 70 && session.cause?.contains("\"old name\" was not heard of") == true)
+        let bob = try #require(try await store.user("bob"))
+        #expect(bob.migration.openLegacySessions == 0 && bob.migration.legacyAt == 70)
+        let own = try await store.openSession(opening("bob", 1, at: 400), rules).id
+        #expect(try await store.endSessionsOfTheDead(silentSince: 1000).isEmpty, "its own are not silent")
+        #expect(try await store.sessions(SessionFilter(openOnly: true), before: nil, limit: 9).elements.map(\.id) == [own])
+        try other.close()
     }
 
     @Test func pagesGiveEverySessionOnce() async throws {

@@ -14,32 +14,66 @@ actor MigrationDesk {
     let logger: Logger
     var rules: MigrationRules
     private let settings: MigrationTracker.Settings
+    /// Users of this configuration are not written down yet.
+    private var unregistered: CausewayConfiguration?
     private let news: AsyncStream<MigrationTracker.News>
     /// Set once the gateway runs.
     var controller: SessionController?
 
-    /// Opens the database, makes it if there is none, and ends what a dead process left open.
+    /// Opens the database, makes it if there is none, and ends what a dead process left open. A database that cannot be written now (locked,
+    /// disk full, not answering) does not keep the gateway from starting: what can be read of it holds, the rest follows.
     static func open(_ configuration: CausewayConfiguration, logger: Logger) async throws -> MigrationDesk {
         let path = configuration.storePath
-        do throws(StoreError) {
-            let store = try SQLiteStore(path: path, gateway: configuration.instance, now: SessionController.unixTime, patience: patience)
-            if store.sessionsOfTheDead > 0 {
-                logger.notice("\(store.sessionsOfTheDead) sessions of an earlier life of this gateway, which ended without closing them, are closed")
-            }
-            let desk = MigrationDesk(store, configuration, logger)
-            try await desk.register(configuration)
-            try await desk.tracker.load()
-            return desk
-        } catch {
-            throw GatewayError("\(path): \(error); look after the file, or set store.enabled = false to run without it")
+        let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+        guard FileManager.default.isWritableFile(atPath: folder) else {
+            throw GatewayError("\(path): its directory is not there or not ours to write in: make it, give it to run-as's user, or change store.path")
         }
+        let store = SQLiteStore(
+            path: path, gateway: configuration.instance, patience: patience, clock: { SessionController.unixTime },
+            opened: { count in
+                guard count > 0 else { return }
+                logger.notice("\(count) sessions of an earlier life of this gateway, which ended without closing them, are closed")
+            })
+        let desk = MigrationDesk(store, configuration, logger)
+        let deadline = ContinuousClock.now + patienceAtStart
+        while true {
+            do throws(StoreError) {
+                try await store.open()
+                try await desk.registerIfNeeded()
+                try await desk.tracker.load()
+                return desk
+            } catch {
+                if case .unusable = error { throw GatewayError("\(path): \(error); \(remedy(path))") }
+                guard error.isOutage else { throw GatewayError("\(path): \(error)") }
+                if ContinuousClock.now < deadline {
+                    try? await Task.sleep(for: .milliseconds(200))
+                    continue
+                }
+                logger.error("\(path): \(error): started without it; open sessions will be written down when it can be used")
+                // What can be read decides about log-ins until then.
+                do throws(StoreError) { try await desk.tracker.load() } catch {
+                    logger.error("\(path): nothing is known of users and their phases: log-ins are refused until it can be read: \(error)")
+                }
+                return desk
+            }
+        }
+    }
+
+    private static func remedy(_ path: String) -> String {
+        """
+        if a newer version wrote it, run that version again; if it is damaged, stop the gateway, keep a copy of \(path)* and restore a backup, \
+        or move them away to begin with an empty one; or set store.enabled = false to run without it
+        """
     }
 
     /// Seconds for which somebody else's lock of the database is waited for.
     private static let patience = 1.0
+    /// Whoever has it when we start may be done in a moment.
+    private static let patienceAtStart = Duration.seconds(10)
 
     private init(_ store: SQLiteStore, _ configuration: CausewayConfiguration, _ logger: Logger) {
         self.store = store
+        unregistered = configuration
         self.logger = logger
         rules = configuration.migrationRules
         settings = MigrationTracker.Settings(rules: rules)
@@ -62,11 +96,18 @@ actor MigrationDesk {
     func adopt(_ configuration: CausewayConfiguration) async {
         rules = configuration.migrationRules
         await tracker.apply(rules)
-        do throws(StoreError) { try await register(configuration) } catch {
-            logger.error("users of the configuration could not be written down: \(error); with the next reload again")
+        unregistered = configuration
+        do throws(StoreError) { try await registerIfNeeded() } catch {
+            logger.error("users of the configuration could not be written down: \(error); trying again")
         }
         await controller?.prime(await tracker.leases())
         await tracker.advance()
+    }
+
+    private func registerIfNeeded() async throws(StoreError) {
+        guard let configuration = unregistered else { return }
+        try await register(configuration)
+        unregistered = nil
     }
 
     /// Users of the files are known before they dial; those who are in no file any more are users no more.
@@ -110,13 +151,18 @@ actor MigrationDesk {
             await tracker.count(await controller.traffic())
             await tracker.nativeSeen(await controller.liveNatives())
         }
+        let wasLoaded = await tracker.isLoaded
         await tracker.flush()
+        if await tracker.trouble == nil, unregistered != nil { try? await registerIfNeeded() }
+        if !wasLoaded, await tracker.isLoaded { await controller?.prime(await tracker.leases()) }
     }
 
     /// After all sessions have ended.
     func stop() async {
         await tracker.flush()
-        do throws(StoreError) { try store.close() } catch { logger.error("\(error)") }
+        let waiting = await tracker.waiting
+        if waiting > 0 { logger.error("\(waiting) openings and ends of sessions could not be written down and are lost") }
+        do throws(StoreError) { try await store.close(within: Self.patience) } catch { logger.error("\(error)") }
     }
 
     private func heard(_ item: MigrationTracker.News) async {

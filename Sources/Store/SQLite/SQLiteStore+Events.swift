@@ -3,7 +3,7 @@ import Migration
 
 extension SQLiteStore {
     public func record(_ events: [NewEvent]) async throws(StoreError) {
-        try await write { [gateway] db in for event in events { try Self.insert(event, db, gateway) } }
+        try await write { db, gateway in for event in events { try Self.insert(event, db, gateway) } }
     }
 
     public func events(user: String?, before: Int64?, limit: Int) async throws(StoreError) -> Page<StoredEvent, Int64> {

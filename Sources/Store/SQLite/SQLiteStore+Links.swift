@@ -5,7 +5,7 @@ import Migration
 
 extension SQLiteStore {
     public func link(_ link: NewPeerLink, at now: UnixTime, by actor: Actor) async throws(StoreError) -> PeerLink {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             guard link.publicKey.count == 32 else { throw StoreError.unfit("a public key has 32 bytes") }
             let user = try Self.userRow(db, link.user, origin: .command, at: now)
             do {
@@ -36,7 +36,7 @@ extension SQLiteStore {
     private func change(
         _ id: LinkID, set assignment: String, where condition: String, _ what: String, _ now: UnixTime, _ actor: Actor
     ) async throws(StoreError) {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             let user = try db.row("SELECT u.name FROM links l JOIN users u ON u.id = l.user WHERE l.id = ?", [id.value])
             guard let user: String = user?["name"] else { throw StoreError.noSuch("peer \(id)") }
             try db.run("UPDATE links SET \(assignment) WHERE id = ?1 AND \(condition)", [id.value, now])

@@ -24,7 +24,7 @@ extension SQLiteStore {
     public func nativeSeen(
         _ users: [String], by witness: String, at now: UnixTime, _ rules: MigrationRules
     ) async throws(StoreError) -> [String: PhaseChange] {
-        try await write { [gateway] db in
+        try await writeSession { db, gateway in
             var changes: [String: PhaseChange] = [:]
             for name in users {
                 let change = try Self.change(name, at: now, db, gateway) { $0.nativeSeen(at: now, by: witness, rules) }
@@ -37,24 +37,40 @@ extension SQLiteStore {
     public func change(
         _ user: String, by actor: Actor, _ body: @Sendable @escaping (inout UserMigration) -> PhaseChange?
     ) async throws(StoreError) -> PhaseChange? {
-        try await write { [gateway] db in try Self.change(user, by: actor, db, gateway, body) }
+        try await write { db, gateway in try Self.change(user, by: actor, db, gateway, body) }
     }
 
+    /// In parts: many users are no reason to keep log-ins waiting.
     public func settle(at now: UnixTime, _ rules: MigrationRules) async throws(StoreError) -> [String: PhaseChange] {
-        try await write { [gateway] db in
-            var changes: [String: PhaseChange] = [:]
-            // Nobody else can be moved by time alone.
-            let names = try String.fetchAll(
-                db, sql: "SELECT name FROM users WHERE removed_at IS NULL AND held = 0 AND phase IN ('dual', 'migrated')")
-            for name in names {
-                if let change = try Self.change(name, at: now, db, gateway, { $0.settle(at: now, rules) }) { changes[name] = change }
-            }
-            return changes
+        // Nobody else can be moved by time alone.
+        let phases = rules.retireAfterDays == nil ? "'dual'" : "'dual', 'migrated'"
+        let names = try await read { db in
+            try String.fetchAll(db, sql: "SELECT name FROM users WHERE removed_at IS NULL AND held = 0 AND phase IN (\(phases))")
         }
+        var changes: [String: PhaseChange] = [:], rest = names[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(500))
+            rest = rest.dropFirst(500)
+            do throws(StoreError) {
+                let changed = try await write { db, gateway in
+                    var changed: [String: PhaseChange] = [:]
+                    for name in part {
+                        if let change = try Self.change(name, at: now, db, gateway, { $0.settle(at: now, rules) }) { changed[name] = change }
+                    }
+                    return changed
+                }
+                changes.merge(changed) { $1 }
+            } catch {
+                // What has been done by now is told; the rest is for the next time.
+                guard changes.isEmpty else { return changes }
+                throw error
+            }
+        }
+        return changes
     }
 
     public func setExemption(_ exemption: Exemption?, of user: String, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             guard let id: Int64 = try db.row("SELECT id FROM users WHERE name = ?", [user])?["id"] else { throw StoreError.noSuch("user \"\(user)\"") }
             if let exemption {
                 try db.run(
@@ -82,7 +98,7 @@ extension SQLiteStore {
     }
 
     public func setPolicy(_ policy: Policy?, of phase: Phase, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             let text = try policy.map(PolicyText.encode)
             if let text {
                 try db.run(

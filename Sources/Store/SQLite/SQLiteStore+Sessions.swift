@@ -5,7 +5,8 @@ import Migration
 
 extension SQLiteStore {
     public func openSession(_ opening: SessionOpening, _ rules: MigrationRules) async throws(StoreError) -> SessionOpened {
-        try await write { [gateway] db in
+        try await writeSession { db, gateway in
+            if let id = try Self.told(opening, db, gateway) { return SessionOpened(id: id, change: nil, isFirstLegacyLogin: false) }
             let user = try Self.userRow(db, opening.user, origin: opening.origin, at: opening.at)
             let device = try opening.device.map { try Self.deviceRow(db, $0, of: user, at: opening.at) }
             // Before the session is there, so that it does not count itself.
@@ -27,6 +28,16 @@ extension SQLiteStore {
             }
             return SessionOpened(id: id, change: change, isFirstLegacyLogin: isFirst)
         }
+    }
+
+    /// The session is there already: the answer to an earlier call did not come in time.
+    private static func told(_ opening: SessionOpening, _ db: Database, _ gateway: Int64) throws -> SessionID? {
+        let row = try db.row(
+            """
+            SELECT s.id FROM sessions s JOIN users u ON u.id = s.user
+            WHERE s.address = ? AND s.closed_at IS NULL AND s.gateway = ? AND s.kind = ? AND s.opened_at = ? AND u.name = ?
+            """, [opening.address.column, gateway, opening.kind.rawValue, opening.at, opening.user])
+        return row.map { SessionID($0["id"]) }
     }
 
     private static func insert(_ opening: SessionOpening, user: Int64, device: Int64?, _ db: Database, _ gateway: Int64) throws {
@@ -76,14 +87,14 @@ extension SQLiteStore {
     }
 
     public func closeSessions(_ closings: [SessionClosing], _ rules: MigrationRules) async throws(StoreError) -> [String: PhaseChange] {
-        try await write { [gateway] db in
+        try await writeSession { db, gateway in
             var changes: [String: PhaseChange] = [:]
             for closing in closings {
                 let row = try db.row("SELECT user, kind FROM sessions WHERE id = ? AND closed_at IS NULL", [closing.id.value])
                 // Told twice, or closed as one of a dead process: it has ended.
                 guard let row else { continue }
                 let user: Int64 = row["user"], kind: String = row["kind"]
-                try Self.add(closing.traffic, to: closing.id, at: closing.at, db)
+                try Self.count(closing.total, of: closing.id, at: closing.at, db)
                 var (migration, name) = try Self.migration(db, of: user)
                 let end = "UPDATE sessions SET closed_at = max(?2, opened_at), seen_at = max(?2, opened_at), cause = ?3 WHERE id = ?1"
                 try db.run(end, [closing.id.value, closing.at, closing.cause])
@@ -98,23 +109,27 @@ extension SQLiteStore {
         }
     }
 
-    public func record(traffic: [SessionID: Traffic], at now: UnixTime) async throws(StoreError) {
-        try await write { [gateway] db in
-            for (id, amount) in traffic { try Self.add(amount, to: id, at: now, db) }
+    public func record(totals: [SessionID: Traffic], at now: UnixTime) async throws(StoreError) {
+        try await writeSession { db, gateway in
+            for (id, total) in totals { try Self.count(total, of: id, at: now, db) }
+            // Idle sessions are there as well: they end when their gateway was last alive.
             try db.run("UPDATE gateways SET alive_at = max(alive_at, ?) WHERE id = ?", [now, gateway])
-            // An idle session is there as well.
-            try db.run("UPDATE sessions SET seen_at = max(seen_at, ?) WHERE closed_at IS NULL AND gateway = ?", [now, gateway])
         }
     }
 
-    private static func add(_ amount: Traffic, to id: SessionID, at now: UnixTime, _ db: Database) throws {
-        guard !amount.isZero else { return }
+    /// What is new since the last time goes to the hour and the day.
+    private static func count(_ total: Traffic, of id: SessionID, at now: UnixTime, _ db: Database) throws {
+        guard !total.isZero else { return }
         let row = try db.row(
-            """
-            UPDATE sessions SET packets_in = packets_in + ?2, packets_out = packets_out + ?3, bytes_in = bytes_in + ?4, bytes_out = bytes_out + ?5
-            WHERE id = ?1 AND closed_at IS NULL RETURNING user, kind
-            """, [id.value, amount.packetsIn, amount.packetsOut, amount.bytesIn, amount.bytesOut])
+            "SELECT user, kind, packets_in, packets_out, bytes_in, bytes_out FROM sessions WHERE id = ? AND closed_at IS NULL", [id.value])
         guard let row, let user: Int64 = row["user"], let kind: String = row["kind"] else { return }
+        let amount = total - Traffic(packetsIn: row["packets_in"], packetsOut: row["packets_out"], bytesIn: row["bytes_in"], bytesOut: row["bytes_out"])
+        guard !amount.isZero else { return }
+        try db.run(
+            """
+            UPDATE sessions SET packets_in = packets_in + ?2, packets_out = packets_out + ?3, bytes_in = bytes_in + ?4, bytes_out = bytes_out + ?5,
+                seen_at = max(seen_at, ?6) WHERE id = ?1
+            """, [id.value, amount.packetsIn, amount.packetsOut, amount.bytesIn, amount.bytesOut, now])
         try db.run(
             """
             INSERT INTO traffic_hours (user, kind, hour, packets_in, packets_out, bytes_in, bytes_out) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -126,6 +141,10 @@ extension SQLiteStore {
             INSERT INTO traffic_days (kind, user, day, bytes) VALUES (?1, ?2, ?3, ?4)
             ON CONFLICT (kind, user, day) DO UPDATE SET bytes = bytes + ?4
             """, [kind, user, now / 86_400, amount.bytesIn + amount.bytesOut])
+    }
+
+    public func endSessionsOfTheDead(silentSince: UnixTime) async throws(StoreError) -> [String: Int] {
+        try await write { db, gateway in try Burial.ofOthers(db, gateway, silentSince: silentSince) }
     }
 
     public func sessions(_ filter: SessionFilter, before: SessionID?, limit: Int) async throws(StoreError) -> Page<StoredSession, SessionID> {
@@ -155,12 +174,13 @@ extension SQLiteStore {
     }
 
     public func leases() async throws(StoreError) -> [Lease] {
-        try await read { [gateway] db in
+        let name = file.gateway
+        return try await read { db in
             try db.rows(
                 """
                 SELECT l.*, u.name AS user_name, g.name AS gateway_name FROM leases l JOIN users u ON u.id = l.user JOIN gateways g ON g.id = l.gateway
-                WHERE l.gateway = ?
-                """, [gateway]
+                WHERE l.gateway = (SELECT id FROM gateways WHERE name = ?)
+                """, [name]
             ).map { row in
                 Lease(
                     address: IPAddress(column: row["address"]), user: row["user_name"], pool: row["pool"], gateway: row["gateway_name"],

@@ -4,7 +4,7 @@ import Migration
 
 extension SQLiteStore {
     public func addUsers(_ names: [String], origin: UserOrigin, at now: UnixTime, by actor: Actor) async throws(StoreError) -> Int {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             var added = 0
             for name in names {
                 try db.run(
@@ -23,7 +23,7 @@ extension SQLiteStore {
     }
 
     public func removeUser(_ name: String, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             try db.run("UPDATE users SET removed_at = ?, wave = NULL WHERE name = ? AND removed_at IS NULL", [now, name])
             guard db.changesCount == 1 else { throw StoreError.noSuch("user \"\(name)\"") }
             try Self.insert(NewEvent(at: now, actor: actor, kind: "user", user: name, text: "user \"\(name)\" removed"), db, gateway)
@@ -31,7 +31,7 @@ extension SQLiteStore {
     }
 
     public func setNote(_ note: String, of user: String, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             try db.run("UPDATE users SET note = ? WHERE name = ?", [note, user])
             guard db.changesCount == 1 else { throw StoreError.noSuch("user \"\(user)\"") }
             try Self.insert(NewEvent(at: now, actor: actor, kind: "user", user: user, text: "note: \(note)"), db, gateway)

@@ -5,7 +5,7 @@ extension SQLiteStore {
     public func waves() async throws(StoreError) -> [Wave] { try await read(Self.waves) }
 
     public func createWave(_ wave: Wave, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             guard try db.row("SELECT 1 FROM waves WHERE name = ?", [wave.name]) == nil else { throw StoreError.exists("wave \"\(wave.name)\"") }
             try db.run(
                 "INSERT INTO waves (name, state, starts_at, resumes_as, invites, policy) VALUES (?, ?, ?, ?, ?, ?)",
@@ -18,7 +18,7 @@ extension SQLiteStore {
     }
 
     public func deleteWave(_ name: String, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             guard let id: Int64 = try db.row("SELECT id FROM waves WHERE name = ?", [name])?["id"] else { throw StoreError.noSuch("wave \"\(name)\"") }
             try db.run("UPDATE users SET wave = NULL WHERE wave = ?", [id])
             try db.run("DELETE FROM waves WHERE id = ?", [id])
@@ -27,7 +27,7 @@ extension SQLiteStore {
     }
 
     public func assign(_ users: [String], to wave: String?, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             var id: Int64?
             if let wave {
                 guard let row = try db.row("SELECT id FROM waves WHERE name = ?", [wave]) else { throw StoreError.noSuch("wave \"\(wave)\"") }
@@ -52,7 +52,7 @@ extension SQLiteStore {
         wave name: String, at now: UnixTime, by actor: Actor, _ rules: MigrationRules,
         _ body: @Sendable @escaping (inout Wave) throws(Wave.Problem) -> [Wave.Action]
     ) async throws(StoreError) -> WaveOutcome {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             guard let row = try db.row("SELECT * FROM waves WHERE name = ?", [name]) else { throw StoreError.noSuch("wave \"\(name)\"") }
             var wave = try Wave(row: row), outcome = WaveOutcome()
             let actions: [Wave.Action]
@@ -64,7 +64,7 @@ extension SQLiteStore {
     }
 
     public func tickWaves(at now: UnixTime, _ rules: MigrationRules) async throws(StoreError) -> WaveOutcome {
-        try await write { [gateway] db in
+        try await write { db, gateway in
             var outcome = WaveOutcome()
             for var wave in try Self.waves(db) {
                 let actions = wave.tick(now: now)

@@ -5,91 +5,80 @@ import Migration
 /// The store in one SQLite file: write-ahead log, one writer, many readers (https://sqlite.org/wal.html).
 ///
 /// A commit is in the log before the call returns, so a killed process loses nothing. `synchronous = NORMAL`: a power cut may lose the last
-/// commits but never damages the file. Its files: this one opens it; `+Users`, `+Sessions`, `+Phases`, `+Waves`, `+Links`, `+Events` and
-/// `+Status` are the parts of `Store`.
+/// commits but never damages the file. No call waits for ever: what the disk does not answer in time is `unanswered`. Its files: this one
+/// asks, `StoreFile` opens; `+Users`, `+Sessions`, `+Phases`, `+Waves`, `+Links`, `+Events`, `+Status` and `+Retention` are the parts of `Store`.
 public struct SQLiteStore: Store {
-    let pool: DatabasePool
-    /// The row of this gateway.
-    let gateway: Int64
-    /// Sessions that an earlier process left open, and that opening the store has closed.
-    public let sessionsOfTheDead: Int
+    let file: StoreFile
+    private let patience: Double
+    private let writes = AnswerLimit(), reads = AnswerLimit()
 
+    /// Opens the file when it is first used, or later if that is not possible now: each call tries.
     /// - Parameters:
     ///   - path: of the file, made if it is not there; its folder must be writable, since the log lies beside it.
     ///   - gateway: this gateway's name, which rows of its own carry.
-    ///   - now: sessions that are open for this gateway are those of a dead process: they ended when it was last alive.
+    ///   - clock: now. Sessions that are open for this gateway when the file is opened are those of a dead process: they ended when it was last alive.
     ///   - patience: seconds for which a lock of somebody else is waited for.
-    public init(path: String, gateway name: String, now: UnixTime, patience: Double = 5) throws(StoreError) {
-        (pool, gateway, sessionsOfTheDead) = try Self.translating {
-            var configuration = Configuration()
-            configuration.busyMode = .timeout(patience)
-            configuration.prepareDatabase { db in
-                try db.execute(sql: "PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 67108864")
-                // No other program reads what user names and addresses were in pages that are free.
-                try db.execute(sql: "PRAGMA secure_delete = FAST; PRAGMA trusted_schema = OFF")
-            }
-            let pool = try DatabasePool(path: path, configuration: configuration)
-            guard try pool.read(Schema.migrator.hasBeenSuperseded) == false else {
-                throw StoreError.unusable("\(path) was written by a newer version")
-            }
-            try Schema.migrator.migrate(pool)
-            let (id, closed) = try pool.write { db in try Self.bury(db, name, now) }
-            return (pool, id, closed)
-        }
+    ///   - opened: told once, with the number of sessions of the dead process.
+    public init(
+        path: String, gateway: String, patience: Double = 5, clock: @escaping @Sendable () -> UnixTime,
+        opened: @escaping @Sendable (Int) -> Void = { _ in }
+    ) {
+        file = StoreFile(path: path, gateway: gateway, clock: clock, patience: patience, opened: opened)
+        self.patience = patience
     }
 
-    /// Finds or makes this gateway's row, and ends the sessions of its earlier life.
-    private static func bury(_ db: Database, _ name: String, _ now: UnixTime) throws -> (Int64, Int) {
-        guard let row = try Row.fetchOne(db, sql: "SELECT id, alive_at FROM gateways WHERE name = ?", arguments: [name]) else {
-            try db.execute(sql: "INSERT INTO gateways (name, alive_at) VALUES (?, ?)", arguments: [name, now])
-            return (db.lastInsertedRowID, 0)
-        }
-        let id: Int64 = row["id"]
-        // PPTP was last seen when that life was; the count of open sessions goes with them.
-        try db.execute(
-            sql: """
-                UPDATE users SET legacy_at = max(coalesce(legacy_at, 0), ended.at)
-                FROM (SELECT user, max(seen_at) AS at FROM sessions WHERE closed_at IS NULL AND kind = 'pptp' AND gateway = ?1 GROUP BY user) AS ended
-                WHERE users.id = ended.user
-                """, arguments: [id])
-        try db.execute(
-            sql: """
-                UPDATE sessions SET closed_at = seen_at, cause = 'the gateway ended without closing the session (crash, kill or power cut)'
-                WHERE closed_at IS NULL AND gateway = ?
-                """, arguments: [id])
-        let closed = db.changesCount
-        try db.execute(sql: "UPDATE gateways SET alive_at = ? WHERE id = ?", arguments: [now, id])
-        return (id, closed)
-    }
+    /// Opens it, if it is not open.
+    public func open() async throws(StoreError) { try await write { _, _ in } }
 
-    public func close() throws(StoreError) { try Self.translating { try pool.close() } }
+    public func close() throws(StoreError) { try file.close() }
+
+    /// For the end of a process: gives up on a disk that does not answer.
+    public func close(within seconds: Double) async throws(StoreError) {
+        let file = file
+        try await writes.ask(within: seconds) {
+            await Self.result { () async throws(StoreError) in try await file.onQueue { () throws(StoreError) in try file.close() } }
+        }
+    }
 
     // MARK: Access
 
-    func write<Value: Sendable>(_ body: @Sendable @escaping (Database) throws -> Value) async throws(StoreError) -> Value {
-        try await Self.translating { try await pool.write(body) }
+    /// An administrator's change may be large, and waits for those before it.
+    private static let longest = 30.0
+    /// A log-in is not kept waiting for longer than a lock would and the disk a little.
+    private var longestForSessions: Double { patience * 2 + 1 }
+
+    func write<Value: Sendable>(_ body: @Sendable @escaping (Database, Int64) throws -> Value) async throws(StoreError) -> Value {
+        try await write(within: Self.longest, body)
+    }
+
+    /// What log-ins wait for.
+    func writeSession<Value: Sendable>(_ body: @Sendable @escaping (Database, Int64) throws -> Value) async throws(StoreError) -> Value {
+        try await write(within: longestForSessions, body)
+    }
+
+    private func write<Value: Sendable>(
+        within seconds: Double, _ body: @Sendable @escaping (Database, Int64) throws -> Value
+    ) async throws(StoreError) -> Value {
+        let file = file
+        return try await writes.ask(within: seconds) {
+            await Self.result { () async throws(StoreError) in
+                let open = try await file.use()
+                do { return try await open.pool.write { try body($0, open.gateway) } } catch { throw StoreFile.translate(error) }
+            }
+        }
     }
 
     func read<Value: Sendable>(_ body: @Sendable @escaping (Database) throws -> Value) async throws(StoreError) -> Value {
-        try await Self.translating { try await pool.read(body) }
-    }
-
-    private static func translating<Value>(_ body: () throws -> Value) throws(StoreError) -> Value {
-        do { return try body() } catch { throw translate(error) }
-    }
-
-    private static func translating<Value>(_ body: () async throws -> Value) async throws(StoreError) -> Value {
-        do { return try await body() } catch { throw translate(error) }
-    }
-
-    private static func translate(_ error: any Error) -> StoreError {
-        if let error = error as? StoreError { return error }
-        guard let error = error as? DatabaseError else { return .unavailable("\(error)") }
-        let text = error.message ?? "SQLite error \(error.extendedResultCode.rawValue)"
-        switch error.resultCode {
-        case .SQLITE_CORRUPT, .SQLITE_NOTADB, .SQLITE_FORMAT, .SQLITE_MISMATCH, .SQLITE_SCHEMA: return .unusable(text)
-        default: return .unavailable(text)
+        let file = file
+        return try await reads.ask(within: Self.longest) {
+            await Self.result { () async throws(StoreError) in
+                let reader = try await file.reader()
+                do { return try await reader.read(body) } catch { throw StoreFile.translate(error) }
+            }
         }
     }
-}
 
+    private static func result<Value>(_ body: () async throws(StoreError) -> Value) async -> Result<Value, StoreError> {
+        do throws(StoreError) { return .success(try await body()) } catch { return .failure(error) }
+    }
+}
