@@ -26,6 +26,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.30.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     ],
     targets: [
@@ -57,6 +58,10 @@ let package = Package(
         module("MigrationTracker", ["Store", "Migration", "Addresses", logging]),
         module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
         module("Webhooks", ["Authentication", "Migration", "CSodium", logging]),
+        module("WebhooksHTTP", [
+            "Webhooks", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+        ]),
         module("HubObserver", ["WireGuard", "Migration"]),
         module("MigrationReport", ["Devices", "Documents", "Migration", "Store"]),
         module("Hub", ["Addresses", "Authentication"]),
@@ -99,6 +104,7 @@ let package = Package(
         tests("WebhooksTests", ["Webhooks", "Authentication", "Migration"]),
         tests("DocumentsTests", ["Documents"]),
         tests("MigrationReportTests", ["MigrationReport", "Devices", "Migration", "Store"]),
+        tests("WebhooksHTTPTests", ["WebhooksHTTP", "Webhooks", "Authentication", "Migration", logging]),
         tests("HubObserverTests", ["HubObserver", "WireGuard", "Migration", "Addresses"]),
         tests("InvitationTests", ["Invitation", "Authentication", "Addresses"]),
         tests("IdentitiesTests", ["Identities", "Hub", "Settings", "WireGuard", "Authentication", "Addresses"]),
