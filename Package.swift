@@ -26,7 +26,8 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
-        .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.30.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.30.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     ],
     targets: [
@@ -56,7 +57,7 @@ let package = Package(
         module("Migration"),
         module("Store", ["Migration", "Addresses", .product(name: "GRDB", package: "GRDB.swift")]),
         module("MigrationTracker", ["Store", "Migration", "Addresses", logging]),
-        module("Settings", ["Addresses", "Authentication", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
+        module("Settings", ["Addresses", "Authentication", "Webhooks", .product(name: "TOMLKit", package: "TOMLKit")], path: "Sources/Configuration"),
         module("Webhooks", ["Authentication", "Migration", "CSodium", logging]),
         module("WebhooksHTTP", [
             "Webhooks", .product(name: "AsyncHTTPClient", package: "async-http-client"),
@@ -70,11 +71,12 @@ let package = Package(
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
         module("Gateway", [
             "Devices", "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "Timers", "CLinux",
-            "Migration", "MigrationTracker", "Store",
+            "Migration", "MigrationTracker", "Store", "Webhooks", "WebhooksHTTP",
             logging,
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-            .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOHTTP1", package: "swift-nio"),
+            .product(name: "Hummingbird", package: "hummingbird"), .product(name: "HummingbirdTLS", package: "hummingbird"),
+            .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
         ] + nio),
         module("LegacyClient", ["Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "Timers", "CLinux", logging] + nio),
         // The users' benchmark.
@@ -98,7 +100,7 @@ let package = Package(
         tests("PPPTests", ["PPP", "Addresses"]),
         tests("DevicesTests", ["Devices", "PPTP", "PPP", "Addresses"]),
         tests("AuthenticationTests", ["Authentication", "Addresses"]),
-        tests("ConfigurationTests", ["Settings", "Authentication", "Addresses"]),
+        tests("ConfigurationTests", ["Settings", "Webhooks", "Authentication", "Addresses"]),
         tests("FirewallTests", ["Firewall", "Settings", "Addresses"]),
         tests("HubTests", ["Hub", "Authentication", "Addresses"]),
         tests("WebhooksTests", ["Webhooks", "Authentication", "Migration"]),
@@ -119,7 +121,7 @@ let package = Package(
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
             "Gateway", "Devices", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "Netlink", "WireGuard", "PPTP", "PPP", "Addresses", logging,
-            "Migration", "MigrationTracker", "Store",
+            "Migration", "MigrationTracker", "Store", "Webhooks", "WebhooksHTTP",
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),

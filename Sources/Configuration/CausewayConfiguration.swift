@@ -1,5 +1,6 @@
 import Addresses
 import Authentication
+import Webhooks
 
 /// Everything an administrator decides about one gateway, checked: names resolve, ranges do not overlap, key files were read.
 ///
@@ -17,6 +18,7 @@ public struct CausewayConfiguration: Sendable, Equatable {
     public var store = Store()
     public var migration = Migration()
     public var firewall = Firewall()
+    public var webhooks: [Webhook] = []
     public var listeners: [Listener] = []
     public var pptp = PPTP()
     public var ppp = PPP()
@@ -144,6 +146,12 @@ public struct CausewayConfiguration: Sendable, Equatable {
         public var pptpHelper = false
         /// Names of tunnels whose users leave with the address of the interface.
         public var masquerade: [String] = []
+    }
+
+    /// Somebody who hears of the migration over HTTP.
+    public struct Webhook: Sendable, Equatable {
+        public var secretFile: String
+        public var receiver: WebhookReceiver
     }
 
     public struct DataPath: Sendable, Equatable {

@@ -22,6 +22,7 @@ extension CausewayConfiguration {
         diff.live("migration.quiet-days", \.migration.quietDays)
         diff.live("migration.retire-after-days", \.migration.retireAfterDays)
         diff.live("firewall", \.firewall)
+        diff.live("webhook", \.webhooks)
         // Which tunnel and pool a listener stands for counts at the next log-in; its sockets are opened before privileges go.
         let endpoints = { (configuration: CausewayConfiguration) in configuration.listeners.map { "\($0.address) \($0.port)" } }
         diff.compare("listen", endpoints(old), endpoints(new), live: false)

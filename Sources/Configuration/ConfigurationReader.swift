@@ -56,6 +56,7 @@ struct ConfigurationReader {
         for table in root.tables("tunnel", header: "tunnel") { tunnel(table) }
         for table in root.tables("listen", header: "listen") { listener(table) }
         for table in root.tables("user", header: "user") { user(table) }
+        for table in root.tables("webhook", header: "webhook") { webhook(table) }
         if root.has("access") { access(root.table("access")) } else { root.declare("access") }
         root.finish()
     }

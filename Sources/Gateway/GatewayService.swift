@@ -12,6 +12,8 @@ import NIOPosix
 import ServiceLifecycle
 import Settings
 import UnixSignals
+import Webhooks
+import WebhooksHTTP
 import WireGuard
 
 #if canImport(Glibc)
@@ -35,6 +37,11 @@ public actor GatewayService: Service, Operations {
     private let identityStore: any IdentityStore
     private let registry: IdentityRegistry
     private let hook: HubHook
+    private let bulletin = Bulletin()
+    private let webhooks: WebhookDispatcher
+    /// Until the bulletin is over.
+    private var webhookFeed: Task<Void, Never>?
+    private var downTunnels: Set<String> = []
     private var tunnelManager: TunnelManager?
     private var accessListener: AccessListener?
     /// nil: nothing is written down.
@@ -66,6 +73,7 @@ public actor GatewayService: Service, Operations {
         identityStore = FileIdentityStore(directory: configuration.stateDirectory)
         registry = IdentityRegistry(store: identityStore, logger: logger)
         hook = HubHook(logger: logger)
+        webhooks = WebhookDispatcher(instance: configuration.instance, transport: { HTTPTransport() }, logger: logger)
         (failures, failed) = AsyncStream.makeStream(of: GatewayError.self)
     }
 
@@ -98,7 +106,8 @@ public actor GatewayService: Service, Operations {
         }
         instanceLock = held
         try removeStaleSocket()
-        if configuration.store.enabled { desk = try await MigrationDesk.open(configuration, logger: logger) }
+        await startWebhooks()
+        if configuration.store.enabled { desk = try await MigrationDesk.open(configuration, bulletin: bulletin, logger: logger) }
         known = try await registry.prepare(configuration)
         let kinds = try TunnelManager.chooseBackends(configuration, identities: known.identities.mapValues(\.count))
         var parts = configuration.engine(kinds)
@@ -111,7 +120,7 @@ public actor GatewayService: Service, Operations {
         try await tunnelManager.start(engine: wireGuard, identities: known.identities)
         let controller = SessionController(
             configuration: configuration, authenticator: authenticator, ways: await tunnelManager.ways(), uplinks: tunnelManager,
-            book: desk?.tracker, identityReservations: known.reservations, engine: engine, eventLoop: group.next(), logger: logger)
+            book: desk?.tracker, identityReservations: known.reservations, bulletin: bulletin, engine: engine, eventLoop: group.next(), logger: logger)
         self.controller = controller
         await desk?.serve(controller)
         let monitor = try HostMonitor()
@@ -146,6 +155,13 @@ public actor GatewayService: Service, Operations {
         try await listener.apply(settings, users: users)
         await controller.setNatives(users, on: identity)
         await tunnels.serveUAPI(settings.interface, identity)
+    }
+
+    private func startWebhooks() async {
+        await webhooks.apply(configuration.webhooks.map(\.receiver))
+        guard let subscription = bulletin.subscribe(backlog: WebhookFeed.backlog) else { return }
+        let feed = WebhookFeed(dispatcher: webhooks, subscription: subscription, logger: logger)
+        webhookFeed = Task { await feed.run() }
     }
 
     /// What each hub has to know, for the administrator's programs.
@@ -313,6 +329,12 @@ public actor GatewayService: Service, Operations {
     private func reportTunnel(_ name: String) async {
         guard let tunnelManager, let state = await tunnelManager.changedState(of: name) else { return }
         await controller?.setTunnel(state.index, mtu: state.mtu, up: state.up)
+        if state.up {
+            if downTunnels.remove(name) != nil { bulletin.tell(.tunnelUp(name)) }
+        } else if downTunnels.insert(name).inserted {
+            let problem = await tunnelManager.problem(of: name) ?? ""
+            bulletin.tell(.tunnelDown(name, problem: problem))
+        }
     }
 
     // MARK: Stop
@@ -329,6 +351,9 @@ public actor GatewayService: Service, Operations {
         controller = nil
         await desk?.stop()
         desk = nil
+        bulletin.finish()
+        await webhookFeed?.value
+        await webhooks.stop()
         monitor?.stop()
         await hook.stop()
         var leftovers: [String] = []
@@ -356,7 +381,9 @@ public actor GatewayService: Service, Operations {
         guard let tunnelManager else { return nil }
         let tunnels = await tunnelManager.views()
         let access = await accessListener?.view(wallClock: .seconds(Date().timeIntervalSince1970))
-        return await controller?.status(version: version, tunnels: tunnels, wireGuard: await tunnelManager.engineView(), access: access)
+        var view = await controller?.status(version: version, tunnels: tunnels, wireGuard: await tunnelManager.engineView(), access: access)
+        if !configuration.webhooks.isEmpty { view?.webhooks = await webhooks.counts().map(WebhookView.init) }
+        return view
     }
     func sessions() async -> [SessionView] { await controller?.list() ?? [] }
     func tunnels() async -> [TunnelView] { await tunnelManager?.views() ?? [] }
@@ -404,6 +431,7 @@ public actor GatewayService: Service, Operations {
         threshold.level = LogThreshold(new).level
         await controller.adopt(new, identityReservations: known.reservations)
         await desk?.adopt(new)
+        await webhooks.apply(new.webhooks.map(\.receiver))
         if accessListener != nil { await controller.setNatives(taken.natives) }
         await controller.end(taken.endings)
         await followAddresses(controller)

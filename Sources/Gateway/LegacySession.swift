@@ -61,6 +61,8 @@ final class LegacySession {
     var transmitEncryption: MPPEParameters?
     /// Ended by the gateway (shutdown, administrator, replaced), not by the line: the client is told so (RFC 2637 section 2.13).
     var isEndedByUs = false
+    /// Others have heard that it is open.
+    var isAnnounced = false
     /// The PPTP side knows that the call is over: no more notice is due.
     var callIsOver = false
 
@@ -87,6 +89,10 @@ final class LegacySession {
 
     /// For log lines: who and from where.
     var label: String { "\(user.map { "user \"\($0)\"" } ?? "unauthenticated client") at \(clientAddress) (session \(id), call \(callID))" }
+
+    var announcement: Happening.Session {
+        .init(id: id, kind: "pptp", user: user, clientAddress: clientAddress, innerAddress: assignment?.address, tunnel: assignment?.tunnel)
+    }
 
     var encryption: String {
         guard let receive = receiveEncryption, let transmit = transmitEncryption else { return "none" }

@@ -41,6 +41,8 @@ struct NativeSession {
     var isLive = false
     var silentSince = ContinuousClock.now
     var isEnding = false
+    /// Others have heard that it is open.
+    var isAnnounced = false
     /// While it is in the book.
     var entry: Entry?
 
@@ -52,6 +54,11 @@ struct NativeSession {
 
     /// For log lines.
     var label: String { "native user \"\(user.name)\" (session \(id))" }
+
+    var announcement: Happening.Session {
+        .init(
+            id: id, kind: "wireguard", user: user.name, clientAddress: peer?.endpoint?.address, innerAddress: user.address, tunnel: user.tunnel)
+    }
 
     enum Step: Equatable {
         case none

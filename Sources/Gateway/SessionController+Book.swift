@@ -18,7 +18,9 @@ extension SessionController {
         switch await book.verdict(of: user.name) {
         case .refuse(let refusal):
             let code: Rejection.Code = refusal == .outsideHours ? .restrictedLogonHours : .noDialInPermission
-            return .reject(Rejection(code: code, retry: false, message: refusal.message, reason: .policy(Self.text(of: refusal))))
+            let reason = Self.text(of: refusal)
+            bulletin.tell(.loginRefused(user: user.name, source: source, reason: reason))
+            return .reject(Rejection(code: code, retry: false, message: refusal.message, reason: .policy(reason)))
         case .admit(let rate, let warnings):
             for warning in warnings {
                 logger.warning("log-in of user \"\(user.name)\" from \(source): \(Self.text(of: warning))")

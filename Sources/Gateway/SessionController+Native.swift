@@ -43,6 +43,7 @@ extension SessionController {
             case .letGo: unbindNative(id)
             }
             if natives[id]?.isLive == true { enterNative(id) } else { leaveNative(id, because: "no sign of life for three minutes") }
+            announceNative(id, because: "no sign of life for three minutes")
         }
     }
 
@@ -137,8 +138,18 @@ extension SessionController {
         mapper.release(id)
         natives[id]?.assignment = nil
         natives[id]?.identity = nil
+        announceNative(id, because: native.isLive ? "its peer was taken away" : "no sign of life for three minutes")
         submit(Command(id, .unbind))
         letGo(ofNative: id)
+    }
+
+    /// - Parameter reason: why it is over, if it is.
+    private func announceNative(_ id: UInt64, because reason: String) {
+        guard let native = natives[id] else { return }
+        let isOpen = native.isLive && native.assignment != nil
+        guard isOpen != native.isAnnounced else { return }
+        natives[id]?.isAnnounced = isOpen
+        bulletin.tell(isOpen ? .sessionOpened(native.announcement) : .sessionClosed(native.announcement, reason: reason))
     }
 
     private func letGo(ofNative id: UInt64) {

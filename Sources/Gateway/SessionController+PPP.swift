@@ -148,6 +148,10 @@ extension SessionController {
         if let rate = session.attributes.rate {
             submit(Command(session.id, .update(SessionUpdate(rateBitsPerSecond: UInt64(rate) * 1000))))
         }
+        if !session.isAnnounced {
+            session.isAnnounced = true
+            bulletin.tell(.sessionOpened(session.announcement))
+        }
         logger.info(
             "\(session.label): open, \(assignment.address) through tunnel \"\(assignment.tunnel)\", \(session.encryption), MTU \(mtu)"
         )
@@ -214,6 +218,7 @@ extension SessionController {
     /// The link is over: tell the client's control connection, free everything, and wait for the data path's last word.
     func finish(_ id: UInt64, because text: String) {
         guard let session = sessions[id], session.phase != .ending else { return }
+        if session.isAnnounced { bulletin.tell(.sessionClosed(session.announcement, reason: text)) }
         session.phase = .ending
         session.pending = []
         session.timer = timer(.session(id), at: nil, insteadOf: session.timer)

@@ -26,6 +26,7 @@ public actor SessionController {
     let uplinks: any UplinkProvider
     /// nil: nothing is written down.
     let book: (any SessionBook)?
+    let bulletin: Bulletin
     /// Done when all ends of sessions so far are written.
     var endsWritten: Task<Void, Never>?
     /// nil once stopped: its TUN is gone then.
@@ -72,13 +73,14 @@ public actor SessionController {
     init(
         configuration: CausewayConfiguration, authenticator: any Authenticator, ways: [String: TunnelWay],
         uplinks: any UplinkProvider = NoUplinks(), book: (any SessionBook)? = nil, identityReservations: [Reservation] = [],
-        engine: consuming Engine, eventLoop: any EventLoop, logger: Logger
+        bulletin: Bulletin = Bulletin(), engine: consuming Engine, eventLoop: any EventLoop, logger: Logger
     ) {
         self.configuration = configuration
         self.authenticator = authenticator
         self.ways = ways
         self.uplinks = uplinks
         self.book = book
+        self.bulletin = bulletin
         self.identityReservations = identityReservations
         self.engine = consume engine
         self.eventLoop = eventLoop

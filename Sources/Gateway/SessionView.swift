@@ -2,6 +2,7 @@ import Addresses
 import DataPath
 import Devices
 import Foundation
+import Webhooks
 
 /// One session as operators see it: `causeway sessions`, `GET /v1/sessions`. Field names are part of the API.
 public struct SessionView: Codable, Sendable, Equatable {
@@ -94,6 +95,25 @@ public struct StatusView: Codable, Sendable, Equatable {
     public var wireGuard: WireGuardView?
     /// nil unless users may connect natively.
     public var access: AccessView?
+    /// nil unless somebody hears of the migration over HTTP.
+    public var webhooks: [WebhookView]?
+}
+
+/// Messages to one receiver.
+public struct WebhookView: Codable, Sendable, Equatable {
+    public var url: String
+    public var waiting: Int
+    public var arrived: UInt64
+    /// Refused by the receiver, or tried too often.
+    public var givenUp: UInt64
+    /// Because too many waited.
+    public var dropped: UInt64
+}
+
+extension WebhookView {
+    init(_ count: WebhookDispatcher.Count) {
+        self.init(url: count.url, waiting: count.waiting, arrived: count.arrived, givenUp: count.givenUp, dropped: count.dropped)
+    }
 }
 
 /// How GRE packets come in, and which way they have left.

@@ -47,6 +47,8 @@ public struct WebhookQueue: Sendable {
     public init(limits: Limits = Limits()) { self.limits = limits }
 
     public var count: Int { waiting.count }
+    /// Nothing will go out for now: there is nothing, or the receiver has just failed.
+    public var rests: Bool { waiting.isEmpty || nextDeadline != nil }
     /// When an event that failed is due again; nil: none is, or `start` has one to give at once.
     public var nextDeadline: ContinuousClock.Instant? { onTheWay != nil || waiting.isEmpty ? nil : notBefore }
 

@@ -28,6 +28,7 @@ public actor WebhookSender {
     }
 
     public var waiting: Int { queue.count }
+    public var rests: Bool { queue.rests }
     public var dropped: UInt64 { queue.dropped }
 
     public func add(_ event: WebhookEvent) {

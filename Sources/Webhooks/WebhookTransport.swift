@@ -35,11 +35,17 @@ public struct WebhookResponse: Sendable, Equatable {
 /// How messages get out. Throws if there is no answer.
 public protocol WebhookTransport: Sendable {
     func send(_ request: WebhookRequest) async throws -> WebhookResponse
+    /// Has to be called before it is let go of.
+    func shutdown() async
 }
 
 /// Who hears of what.
-public struct WebhookReceiver: Sendable {
-    public struct Problem: Error, Equatable, CustomStringConvertible { public var description: String }
+public struct WebhookReceiver: Sendable, Equatable {
+    public struct Problem: Error, Equatable, CustomStringConvertible {
+        public enum Part: Sendable { case url, secret, events }
+        public var part: Part
+        public var description: String
+    }
 
     public let url: String
     public let secret: Secret
@@ -49,15 +55,15 @@ public struct WebhookReceiver: Sendable {
     public init(url: String, secret: Secret, events: Set<String> = []) throws(Problem) {
         guard let scheme = ["https://", "http://"].first(where: url.hasPrefix), url.dropFirst(scheme.count).first.map({ $0 != "/" && $0 != ":" }) == true,
             url.unicodeScalars.allSatisfy({ (0x21...0x7E).contains($0.value) })
-        else { throw Problem(description: "\"\(url.prefix(200))\" is not an http or https address") }
+        else { throw Problem(part: .url, description: "\"\(url.prefix(200))\" is not an http or https address") }
         // The user and password of an address would show in logs.
         guard !url.dropFirst(scheme.count).prefix(while: { $0 != "/" }).contains("@") else {
-            throw Problem(description: "an address of a webhook has no user name or password; messages are signed")
+            throw Problem(part: .url, description: "an address of a webhook has no user name or password; messages are signed")
         }
         // What a person can guess is no proof.
-        guard secret.count >= 16 else { throw Problem(description: "a webhook's secret has at least 16 characters") }
+        guard secret.count >= 16 else { throw Problem(part: .secret, description: "a webhook's secret has at least 16 characters") }
         if let unknown = events.subtracting(WebhookEvent.Kind.names).min() {
-            throw Problem(description: "there is no event \"\(unknown)\": \(WebhookEvent.Kind.names.joined(separator: ", "))")
+            throw Problem(part: .events, description: "there is no event \"\(unknown)\": \(WebhookEvent.Kind.names.joined(separator: ", "))")
         }
         self.url = url
         self.secret = secret

@@ -30,6 +30,5 @@ public final class HTTPTransport: WebhookTransport {
         return WebhookResponse(status: Int(answer.status.code), retryAfter: seconds.map { .seconds(min($0, 86_400)) })
     }
 
-    /// Has to be called before it is let go of.
-    public func shutdown() async throws { try await client.shutdown() }
+    public func shutdown() async { try? await client.shutdown() }
 }

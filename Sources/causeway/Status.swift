@@ -56,6 +56,9 @@ struct Status: AsyncParsableCommand {
         if let engine = status.wireGuard {
             print("WireGuard engine: \(engine.handshakes) handshakes, initiations: \(engine.outstandingInitiations) unanswered, \(engine.waitingInitiations) wait for their turn")
         }
+        for webhook in status.webhooks ?? [] {
+            print("webhook \(webhook.url): \(webhook.arrived) events arrived, \(webhook.waiting) wait, \(webhook.givenUp) given up, \(webhook.dropped) dropped")
+        }
         for (name, counts) in [
             ("control messages", status.control), ("refused connections", status.refused),
             ("packets of no session", status.drops), ("WireGuard drops", status.wireGuard?.drops ?? [:]),

@@ -22,6 +22,7 @@ import Testing
         ("[migration]\nretire-after-days = 3\n", "migration.retire-after-days"),
         ("[[user]]\nname = \"u\"\npassword = \"x\"\n", "user"),
         ("[data-path]\nallow-address-change = true\n", "data-path.allow-address-change"),
+        ("[[webhook]]\nurl = \"https://h\"\nsecret-file = \"/hook\"\n", "webhook"),
     ])
     func live(text: String, key: String) throws {
         let diff = try diff { $0.rest = text }

@@ -37,7 +37,7 @@ private func event(_ user: String, _ kind: WebhookEvent.Kind = .firstLegacyLogin
         while !(await done(sender)) { try await Task.sleep(for: .milliseconds(5)) }
         task.cancel()
         await task.value
-        try await transport.shutdown()
+        await transport.shutdown()
     }
 
     @Test func `a receiver that fails twice gets everything in order, signed`() async throws {

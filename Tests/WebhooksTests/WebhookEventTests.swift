@@ -55,7 +55,7 @@ import Testing
     }
 
     @Test func `short secrets and unknown events are refused`() {
-        #expect(throws: WebhookReceiver.Problem(description: "a webhook's secret has at least 16 characters")) {
+        #expect(throws: WebhookReceiver.Problem(part: .secret, description: "a webhook's secret has at least 16 characters")) {
             try WebhookReceiver(url: "https://x", secret: Secret(utf8: "short"))
         }
         #expect(throws: WebhookReceiver.Problem.self) { try WebhookReceiver(url: "https://x", secret: secret, events: ["phase-change", "nonsense"]) }

@@ -17,12 +17,13 @@ actor MigrationDesk {
     /// Users of this configuration are not written down yet.
     private var unregistered: CausewayConfiguration?
     private let news: AsyncStream<MigrationTracker.News>
+    private let bulletin: Bulletin
     /// Set once the gateway runs.
     var controller: SessionController?
 
     /// Opens the database, makes it if there is none, and ends what a dead process left open. A database that cannot be written now (locked,
     /// disk full, not answering) does not keep the gateway from starting: what can be read of it holds, the rest follows.
-    static func open(_ configuration: CausewayConfiguration, logger: Logger) async throws -> MigrationDesk {
+    static func open(_ configuration: CausewayConfiguration, bulletin: Bulletin, logger: Logger) async throws -> MigrationDesk {
         let path = configuration.storePath
         let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
         guard FileManager.default.isWritableFile(atPath: folder) else {
@@ -34,7 +35,7 @@ actor MigrationDesk {
                 guard count > 0 else { return }
                 logger.notice("\(count) sessions of an earlier life of this gateway, which ended without closing them, are closed")
             })
-        let desk = MigrationDesk(store, configuration, logger)
+        let desk = MigrationDesk(store, configuration, bulletin, logger)
         let deadline = ContinuousClock.now + patienceAtStart
         while true {
             do throws(StoreError) {
@@ -71,9 +72,10 @@ actor MigrationDesk {
     /// Whoever has it when we start may be done in a moment.
     private static let patienceAtStart = Duration.seconds(10)
 
-    private init(_ store: SQLiteStore, _ configuration: CausewayConfiguration, _ logger: Logger) {
+    private init(_ store: SQLiteStore, _ configuration: CausewayConfiguration, _ bulletin: Bulletin, _ logger: Logger) {
         self.store = store
         unregistered = configuration
+        self.bulletin = bulletin
         self.logger = logger
         rules = configuration.migrationRules
         settings = MigrationTracker.Settings(rules: rules)
@@ -168,7 +170,9 @@ actor MigrationDesk {
     private func heard(_ item: MigrationTracker.News) async {
         switch item {
         case .moved(let user, let change): await moved(user, change)
-        case .firstLegacyLogin(let user): logger.info("first PPTP log-in of user \"\(user)\"")
+        case .firstLegacyLogin(let user):
+            logger.info("first PPTP log-in of user \"\(user)\"")
+            bulletin.tell(.firstLegacyLogin(user: user))
         case .toInvite(let users):
             let names = users.prefix(20).joined(separator: ", ") + (users.count > 20 ? " and \(users.count - 20) more" : "")
             logger.notice("to be invited (causeway migrate invite USER): \(names)")
@@ -178,6 +182,11 @@ actor MigrationDesk {
 
     private func moved(_ user: String, _ change: PhaseChange) async {
         logger.notice("user \"\(user)\": \(change.from.rawValue) -> \(change.to.rawValue): \(change.reason)")
+        bulletin.tell(.phaseChanged(user: user, change))
+        // Silence has shown that it was the last time; what a person decides shows nothing.
+        if change.to == .migrated, change.mover == .evidence, let at = try? await store.user(user)?.migration.legacyAt {
+            bulletin.tell(.lastLegacyLogin(user: user, at: at))
+        }
         guard change.to == .retired else { return }
         await controller?.endLegacySessions(of: user, because: "PPTP is switched off for this user")
     }

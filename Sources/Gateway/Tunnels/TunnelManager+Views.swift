@@ -26,6 +26,8 @@ extension TunnelManager {
         return now
     }
 
+    func problem(of name: String) -> String? { tunnels[name]?.problem }
+
     /// A tunnel whose identities come and go is up; what each of them cannot carry is dropped there.
     private func readState(of name: String) async {
         guard let tunnel = tunnels[name] else { return }

@@ -25,7 +25,7 @@ final class Rig: Sendable {
     private let addressCount: Int
 
     /// - Parameter uplinks: if there are any, the tunnel is one whose identities they bring up.
-    private init(_ configuration: CausewayConfiguration, _ uplinks: (any UplinkProvider)?, _ book: (any SessionBook)?) async throws {
+    private init(_ configuration: CausewayConfiguration, _ uplinks: (any UplinkProvider)?, _ book: (any SessionBook)?, _ bulletin: Bulletin) async throws {
         self.configuration = configuration
         tap = try Tap()
         // One thread as in the gateway: connections are accepted on the controller's loop.
@@ -37,7 +37,7 @@ final class Rig: Sendable {
         controller = SessionController(
             configuration: configuration,
             authenticator: LocalAuthenticator(directory: configuration.users, limits: configuration.loginLimits), ways: ["hub": TunnelWay(index: 0, isShared: uplinks == nil)],
-            uplinks: uplinks ?? NoUplinks(), book: book,
+            uplinks: uplinks ?? NoUplinks(), book: book, bulletin: bulletin,
             engine: engine, eventLoop: group.next(), logger: logger)
         try await controller.start()
         await controller.setTunnel(0, mtu: 1420, up: true)
@@ -52,10 +52,10 @@ final class Rig: Sendable {
     /// Runs `body` with a gateway of this configuration, then sees to it that nothing is left.
     static func run(
         _ text: String = "", authentication: String = "", uplinks: (any UplinkProvider)? = nil, book: (any SessionBook)? = nil,
-        _ body: (Rig) async throws -> Void
+        bulletin: Bulletin = Bulletin(), _ body: (Rig) async throws -> Void
     ) async throws {
         let text = "[pptp]\nstop-timeout = \"1s\"\n" + text
-        let rig = try await Rig(try sample(text, authentication: authentication, secrets: secrets), uplinks, book)
+        let rig = try await Rig(try sample(text, authentication: authentication, secrets: secrets), uplinks, book, bulletin)
         do { try await body(rig) } catch { Issue.record(error) }
         await rig.controller.endNatives()
         await rig.expectNothingLeft()
