@@ -38,5 +38,10 @@ public struct Histogram: Sendable, Equatable {
         return nil
     }
 
+    /// Buckets with something in them: the greatest value of each, and how many values.
+    public var filled: [(greatest: UInt64, count: UInt64)] {
+        counts.enumerated().compactMap { bucket, count in count == 0 ? nil : (Self.greatest(of: bucket), count) }
+    }
+
     static func greatest(of bucket: Int) -> UInt64 { cload_bucket_start(UInt32(bucket) + 1) - 1 }
 }

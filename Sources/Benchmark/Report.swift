@@ -28,10 +28,12 @@ public struct BenchReport: Codable, Sendable, Equatable {
         /// Lists of processors; nil: not bound to any.
         public var gatewayProcessors: String?
         public var otherProcessors: String?
+        /// Between clients and gateway; nil: a wire without faults.
+        public var faults: WireFaults?
 
         public init(
             clients: Int, profile: String, secondsPerTrial: Double, rounds: Int, tolerance: Double, workers: Int,
-            gatewayProcessors: String?, otherProcessors: String?
+            gatewayProcessors: String?, otherProcessors: String?, faults: WireFaults? = nil
         ) {
             self.clients = clients
             self.profile = profile
@@ -41,6 +43,7 @@ public struct BenchReport: Codable, Sendable, Equatable {
             self.workers = workers
             self.gatewayProcessors = gatewayProcessors
             self.otherProcessors = otherProcessors
+            self.faults = faults
         }
     }
 
@@ -80,6 +83,13 @@ public struct BenchReport: Codable, Sendable, Equatable {
         public var p99: Double
         public var p999: Double
         public var greatest: Double
+        /// The histogram: how many packets took so long at most, and longer than the bin before.
+        public var bins: [Bin]
+
+        public struct Bin: Codable, Sendable, Equatable {
+            public var microseconds: Double
+            public var packets: UInt64
+        }
 
         /// In microseconds. nil: nothing arrived.
         public init?(_ histogram: Histogram) {
@@ -90,6 +100,15 @@ public struct BenchReport: Codable, Sendable, Equatable {
             self.p99 = p99
             self.p999 = p999
             self.greatest = greatest
+            bins = histogram.filled.map { Bin(microseconds: Double($0.greatest) / 1000, packets: $0.count) }
+        }
+
+        /// Percent of the packets in `edges.count + 1` classes: up to each edge, and above the last one.
+        func classes(_ edges: [Double]) -> [Double] {
+            var sums = Array(repeating: UInt64(0), count: edges.count + 1)
+            for bin in bins { sums[edges.firstIndex { bin.microseconds <= $0 } ?? edges.count] += bin.packets }
+            let all = sums.reduce(0, +)
+            return sums.map { share($0, of: all) }
         }
     }
 
@@ -107,6 +126,8 @@ public struct BenchReport: Codable, Sendable, Equatable {
         public var receivedBytes: UInt64 = 0
         /// Of `lost`, how many the host says it dropped before and behind the gateway. Never sent: `offered - sent`.
         public var lostByGenerator: UInt64 = 0
+        /// Of `lost`, what the bad wire took on purpose.
+        public var lostByWire: UInt64 = 0
         public var gatewayCPUSeconds: Double = 0
         /// Clients, hub and generator.
         public var generatorCPUSeconds: Double = 0
@@ -122,13 +143,13 @@ public struct BenchReport: Codable, Sendable, Equatable {
         public var cpuSecondsPerGB: Double { receivedBytes == 0 ? 0 : gatewayCPUSeconds / (Double(receivedBytes) / 1e9) }
         public var packetsPerCPUSecond: Double { gatewayCPUSeconds > 0 ? Double(received) / gatewayCPUSeconds : 0 }
 
-        /// Everything that was due has left in time, and no more than `tolerance` of it was lost.
+        /// Everything that was due has left in time, and no more than `tolerance` of it was lost by those who were to carry it.
         public func isCarried(tolerance: Double) -> Bool {
-            received > 0 && Double(offered - sent) <= Double(offered) * tolerance && Double(lost) <= Double(sent) * tolerance
+            received > 0 && Double(offered - sent) <= Double(offered) * tolerance && Double(lost - lostByWire) <= Double(sent) * tolerance
         }
 
         /// Whether clients, hub or generator were what could not do more: most of what was missing went missing there.
-        public var isGeneratorsFault: Bool { (offered - sent) + lostByGenerator > (offered - received) / 2 }
+        public var isGeneratorsFault: Bool { (offered - sent) + lostByGenerator > (offered - received - lostByWire) / 2 }
     }
 
     public enum Limit: String, Codable, Sendable {
@@ -156,6 +177,8 @@ public struct BenchReport: Codable, Sendable, Equatable {
         public var trials: [Sample] = []
         /// All contenders at the same rate, in turns: the one given, or 90 % of the lowest of their highest rates. TCP: as fast as it goes.
         public var rounds: [Sample] = []
+        /// With a bad wire: each round once more, in turns with it, without the faults.
+        public var cleanRounds: [Sample] = []
         public var latencies: [LatencyAtLoad] = []
 
         public init(contender: String) { self.contender = contender }
@@ -163,6 +186,8 @@ public struct BenchReport: Codable, Sendable, Equatable {
         public var megabitsPerSecond: Spread? { Spread(rounds.map(\.megabitsPerSecond)) }
         public var cpuSecondsPerGB: Spread? { Spread(rounds.map(\.cpuSecondsPerGB)) }
         public var packetsPerCPUSecond: Spread? { Spread(rounds.map(\.packetsPerCPUSecond)) }
+        /// Round by round: what arrived over the bad wire, of what arrived over the clean one. nil: there was no bad wire.
+        public var goodputKept: Spread? { Spread(ratios(rounds, cleanRounds, \.megabitsPerSecond)) }
     }
 
     public struct Case: Codable, Sendable, Equatable {
@@ -187,15 +212,54 @@ public struct BenchReport: Codable, Sendable, Equatable {
         }
     }
 
+    /// One load for a long time.
     public struct Soak: Codable, Sendable, Equatable {
+        public struct Slice: Codable, Sendable, Equatable {
+            /// When it began.
+            public var at: Double
+            public var sample: Sample
+            /// At its end, of all the gateway's processes.
+            public var residentBytes: UInt64
+            /// During it: what the gateway counted as dropped for whatever cause (nil: it does not tell), and what its host did before it.
+            public var drops: UInt64?
+            public var hostDrops: UInt64
+
+            public init(at: Double, sample: Sample, residentBytes: UInt64, drops: UInt64?, hostDrops: UInt64) {
+                self.at = at
+                self.sample = sample
+                self.residentBytes = residentBytes
+                self.drops = drops
+                self.hostDrops = hostDrops
+            }
+        }
+
         public var contender: String
         public var name: String
-        public var slices: [Sample]
+        public var slices: [Slice]
 
-        public init(contender: String, name: String, slices: [Sample]) {
+        public init(contender: String, name: String, slices: [Slice]) {
             self.contender = contender
             self.name = name
             self.slices = slices
+        }
+
+        public var sent: UInt64 { slices.reduce(0) { $0 + $1.sample.sent } }
+        public var lost: UInt64 { slices.reduce(0) { $0 + $1.sample.lost } }
+        public var cpuSecondsPerGB: Spread? { Spread(slices.map(\.sample.cpuSecondsPerGB)) }
+        /// From the end of the first slice to the end of the last; nil: there is one only.
+        public var growthBytes: Int64? {
+            guard slices.count > 1, let first = slices.first, let last = slices.last else { return nil }
+            return Int64(last.residentBytes) - Int64(first.residentBytes)
+        }
+    }
+
+    public struct Missing: Codable, Sendable, Equatable {
+        public var name: String
+        public var reason: String
+
+        public init(name: String, reason: String) {
+            self.name = name
+            self.reason = reason
         }
     }
 
@@ -207,6 +271,8 @@ public struct BenchReport: Codable, Sendable, Equatable {
     public var contenders: [Contender] = []
     public var cases: [Case] = []
     public var soaks: [Soak] = []
+    /// Gateways that this machine cannot have, and why.
+    public var missing: [Missing] = []
     /// Why the run ended before its plan did.
     public var incomplete: String?
 

@@ -13,7 +13,7 @@ extension BenchReport {
             })
         lines += ["", "THROUGHPUT AND COST (medians of \(settings.rounds) rounds, least-greatest)"]
         lines += textTable(
-            ["", "gateway", "highest kpps", "limit", "Mbit/s", "CPU s/GB", "packets/CPU s", "ratio"],
+            ["", "gateway", "highest kpps", "limit", "Mbit/s", "CPU s/GB", "packets/CPU s", "ratio"] + (settings.faults == nil ? [] : ["of the clean wire's Mbit/s"]),
             cases.flatMap { one in
                 one.results.map { result in
                     [
@@ -21,8 +21,8 @@ extension BenchReport {
                         result.highestRate.map { number($0 / 1000) } ?? "-", result.limit?.rawValue ?? "-",
                         spread(result.megabitsPerSecond), spread(result.cpuSecondsPerGB),
                         result.rounds.contains { $0.rate != nil } ? number(result.packetsPerCPUSecond?.median ?? 0) : "-",
-                        one.cost(of: result).map { String(format: "%.2fx", $0) } ?? "-",
-                    ]
+                        ratio(one.cost(of: result)),
+                    ] + (settings.faults == nil ? [] : [ratio(result.goodputKept)])
                 }
             })
         let latencies = cases.flatMap { one in
@@ -40,9 +40,9 @@ extension BenchReport {
             lines += textTable(["", "gateway", "load", "kpps", "median", "90 %", "99 %", "99.9 %", "greatest", "lost %"], latencies)
         }
         for soak in soaks {
-            let lost = soak.slices.reduce(0) { $0 + $1.lost }, sent = soak.slices.reduce(0) { $0 + $1.sent }
-            let cost = soak.slices.map(\.cpuSecondsPerGB)
-            lines += ["", "SOAK \(soak.contender), \(soak.name): \(sent) packets sent, \(lost) lost, CPU s/GB \(spread(Spread(cost)))"]
+            let growth = soak.growthBytes.map { ", memory \($0 < 0 ? "-" : "+")\(number(abs(Double($0)) / 1e6)) MB" } ?? ""
+            lines += ["", "SOAK \(soak.contender), \(soak.name): \(soak.sent) packets sent, \(soak.lost) lost, CPU s/GB \(spread(soak.cpuSecondsPerGB))\(growth)"]
+            lines += textTable(Self.soakHeader, soak.thinned(to: 20).map(Self.soakRow))
         }
         lines += [""] + notes
         return lines.joined(separator: "\n")
@@ -56,6 +56,7 @@ extension BenchReport {
                 "settings",
                 "\(settings.clients) clients (\(settings.profile)), \(number(settings.secondsPerTrial)) s a trial, at most \(number(settings.tolerance * 100)) % lost, \(settings.workers) worker\(settings.workers == 1 ? "" : "s")"
             ),
+            ("wire", settings.faults.map { "between clients and gateway, each way: \($0.description)" } ?? "no faults"),
             (
                 "processors",
                 settings.gatewayProcessors.map { "gateway on \($0), the rest on \(settings.otherProcessors ?? "all")" } ?? "shared by gateway, clients, hub and generator"
@@ -78,8 +79,12 @@ extension BenchReport {
             notes.append("Limit \"generator\": the clients, the hub or the generator lost the packets first; the gateway can do more than that.")
         }
         if contenders.count > 1 {
-            notes.append("Ratio: processor time for each GB of \(contenders[0].name), divided by this one's, at the same rate (TCP: each at its own).")
+            notes.append("Ratio: processor time for each GB of \(contenders[0].name), divided by this one's in the same round, at the same rate (TCP: each at its own).")
         }
+        if settings.faults != nil {
+            notes.append("What the bad wire took does not count against a rate. Each round was measured over the bad wire and the clean one in turns.")
+        }
+        notes += missing.map { "NOT MEASURED: \($0.name): \($0.reason)" }
         if let incomplete { notes.append("INCOMPLETE: \(incomplete)") }
         return notes
     }
@@ -88,13 +93,34 @@ extension BenchReport {
 }
 
 extension BenchReport.Case {
-    /// How much less processor time the gateway `result` took than the first one; nil for the first one.
-    public func cost(of result: BenchReport.Result) -> Double? {
-        guard let first = results.first, first.contender != result.contender, let ours = result.cpuSecondsPerGB?.median, ours > 0,
-            let theirs = first.cpuSecondsPerGB?.median
-        else { return nil }
-        return theirs / ours
+    /// How much less processor time the gateway `result` took than the first one, round by round; nil for the first one.
+    public func cost(of result: BenchReport.Result) -> Spread? {
+        guard let first = results.first, first.contender != result.contender else { return nil }
+        return Spread(ratios(first.rounds, result.rounds, \.cpuSecondsPerGB))
     }
+}
+
+extension BenchReport.Soak {
+    /// Evenly, with the last one; slices of a long one say little new each.
+    func thinned(to most: Int) -> [Slice] {
+        guard slices.count > most else { return slices }
+        return (1...most).map { slices[$0 * slices.count / most - 1] }
+    }
+}
+
+extension BenchReport {
+    static let soakHeader = ["at, s", "kpps", "lost", "dropped by gateway", "by its host", "memory, MB", "median, us", "99 %"]
+
+    static func soakRow(_ slice: Soak.Slice) -> [String] {
+        [
+            number(slice.at), number(slice.sample.packetsPerSecond / 1000), "\(slice.sample.lost)", slice.drops.map { "\($0)" } ?? "-", "\(slice.hostDrops)",
+            number(Double(slice.residentBytes) / 1e6), slice.sample.latency.map { number($0.median) } ?? "-", slice.sample.latency.map { number($0.p99) } ?? "-",
+        ]
+    }
+}
+
+func ratio(_ spread: Spread?) -> String {
+    spread.map { String(format: $0.least == $0.greatest ? "%.2fx" : "%.2fx (%.2f-%.2f)", $0.median, $0.least, $0.greatest) } ?? "-"
 }
 
 func share(_ part: UInt64, of whole: UInt64) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) * 100 }

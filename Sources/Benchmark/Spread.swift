@@ -14,3 +14,11 @@ public struct Spread: Codable, Sendable, Equatable {
         greatest = last
     }
 }
+
+/// Round by round, one's value of the other's: what disturbs both of a round alike cancels out. Rounds with a zero say nothing.
+func ratios(_ ones: [BenchReport.Sample], _ others: [BenchReport.Sample], _ value: (BenchReport.Sample) -> Double) -> [Double] {
+    zip(ones, others).compactMap { one, other in
+        let (above, below) = (value(one), value(other))
+        return above > 0 && below > 0 ? above / below : nil
+    }
+}

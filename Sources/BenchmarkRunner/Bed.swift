@@ -13,6 +13,7 @@ final class Bed {
     private var gateway: Command?
     private var hub: Command?
     private var clients: Command?
+    private var wire: OpaquePointer?
     private var sockets: (client: Int32, hub: Int32) = (-1, -1)
     private(set) var innerMTU = 0
 
@@ -37,6 +38,7 @@ final class Bed {
         try startGateway()
         try startClients()
         try openSockets()
+        try setFaults(true)
         description.residentBytes = Meter.residentBytes(gatewayProcesses)
     }
 
@@ -52,12 +54,41 @@ final class Bed {
             // No router solicitations; and every route of the hub and the clients is meant.
             try Command.run(
                 ["ip", "netns", "exec", space, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"])
-            try Command.run(["ip"] + outside + ["link", "add", peer, "type", "veth", "peer", "name", link, "netns", space])
+            if space == bed.gatewaySpace, plan.faults != nil {
+                try makeWire(from: peer, to: link, in: space)
+            } else {
+                try Command.run(["ip"] + outside + ["link", "add", peer, "type", "veth", "peer", "name", link, "netns", space])
+            }
             try prepare(peer, in: home, address: addresses.0)
             try prepare(link, in: space, address: addresses.1)
         }
+        if plan.faults != nil { try openWire() }
         try Command.run(["ip", "-n", bed.gatewaySpace, "link", "set", "lo", "up"])
         try Command.run(["ip", "-n", bed.hubSpace, "link", "set", "lo", "up"])
+    }
+
+    /// Two links with a namespace between them instead of one.
+    private func makeWire(from near: String, to far: String, in space: String) throws {
+        let wire = configuration.wireSpace, ends = BedConfiguration.wireEnds
+        try Command.run(["ip", "netns", "add", wire])
+        try Command.run(["ip", "netns", "exec", wire, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"])
+        try Command.run(["ip", "link", "add", near, "type", "veth", "peer", "name", ends.near, "netns", wire])
+        try Command.run(["ip", "-n", space, "link", "add", far, "type", "veth", "peer", "name", ends.far, "netns", wire])
+        for end in [ends.near, ends.far] { try Command.run(["ip", "-n", wire, "link", "set", end, "up"]) }
+    }
+
+    private func openWire() throws {
+        let ends = BedConfiguration.wireEnds, space = BedConfiguration.path(ofSpace: configuration.wireSpace)
+        let status = cload_wire_open(space, ends.near, ends.far, cload_wire_link(), UInt64.random(in: 0...UInt64.max), &wire)
+        guard status == 0 else { throw BenchError.errno(status, "the wire between clients and gateway") }
+    }
+
+    /// Whether the wire has its faults from now on; without a bad wire there are none.
+    func setFaults(_ on: Bool) throws {
+        guard let wire, let faults = plan.faults else { return }
+        let status = cload_wire_set(
+            wire, on ? cload_wire_faults(loss: faults.loss / 100, reorder: faults.reorder / 100, places: UInt32(faults.places)) : cload_wire_faults(loss: 0, reorder: 0, places: 1))
+        guard status == 0 else { throw BenchError.errno(status, "the wire between clients and gateway") }
     }
 
     private func prepare(_ link: String, in space: String?, address: String) throws {
@@ -171,9 +202,35 @@ final class Bed {
         clients?.end()
         gateway?.end()
         hub?.end()
+        if let wire { cload_wire_close(wire) }
+        wire = nil
     }
 
     // ---- measuring ----
+
+    var residentBytes: UInt64 { Meter.residentBytes(gatewayProcesses) }
+
+    /// What the gateway says that it dropped since its start, for whatever cause; nil: it does not say.
+    func gatewayDrops() throws -> UInt64? {
+        guard let text = try? Command.run([contender.program, "status", "--json", "--socket", "\(configuration.folder)/control.sock"]) else { return nil }
+        return Self.drops(status: text)
+    }
+
+    static func drops(status text: String) -> UInt64? {
+        struct Status: Decodable { var drops: [String: UInt64] }
+        return (try? JSONDecoder().decode(Status.self, from: Data(text.utf8)))?.drops.values.reduce(0, +)
+    }
+
+    /// Packets that the gateway's host dropped before the gateway could have them.
+    var hostDrops: UInt64 { Meter.drops(of: "\(gateway?.id ?? 0)") }
+
+    /// Packets with a payload that the wire took until now, towards the hub and back.
+    private var takenByWire: (toHub: UInt64, fromHub: UInt64) {
+        guard let wire else { return (0, 0) }
+        var counts = [cload_wire_counts](repeating: cload_wire_counts(), count: 2)
+        cload_wire_read(wire, &counts)
+        return (counts[0].lost_data, counts[1].lost_data)
+    }
 
     private var gatewayProcesses: [Int32] { Meter.processes(inNamespace: BedConfiguration.path(ofSpace: configuration.gatewaySpace)) }
 
@@ -188,12 +245,17 @@ final class Bed {
     private var generatorProcesses: [Int32] { [getpid()] + [clients, hub].compactMap { $0?.id } }
 
     /// Runs `body` between two readings of what everybody took.
-    private func measured(_ sample: inout BenchReport.Sample, _ body: (inout BenchReport.Sample) throws -> Void) throws {
+    private func measured(_ sample: inout BenchReport.Sample, _ direction: Direction, _ body: (inout BenchReport.Sample) throws -> Void) throws {
+        let taken = takenByWire
         let (drops, gateway, generator) = (generatorDrops, Meter.cpuSeconds(gatewayProcesses), Meter.cpuSeconds(generatorProcesses))
         try body(&sample)
         sample.gatewayCPUSeconds = Meter.cpuSeconds(gatewayProcesses) - gateway
         sample.generatorCPUSeconds = Meter.cpuSeconds(generatorProcesses) - generator
-        sample.lostByGenerator = min(sample.lost, generatorDrops - drops)
+        // Of TCP nothing is lost in the end.
+        guard sample.rate != nil else { return try checkThatAllLive() }
+        let now = takenByWire
+        sample.lostByWire = min(sample.lost, (direction != .fromHub ? now.toHub - taken.toHub : 0) + (direction != .toHub ? now.fromHub - taken.fromHub : 0))
+        sample.lostByGenerator = min(sample.lost - sample.lostByWire, generatorDrops - drops)
         try checkThatAllLive()
     }
 
@@ -206,7 +268,7 @@ final class Bed {
         let hubs = Array(repeating: configuration.hubInnerAddress, count: plan.clients)
         var sample = BenchReport.Sample(rate: rate, seconds: seconds)
         var latencies = Histogram()
-        try measured(&sample) { sample in
+        try measured(&sample, direction) { sample in
             try addresses.withUnsafeBufferPointer { addresses in
                 try hubs.withUnsafeBufferPointer { hubs in
                     let share = direction == .both ? rate / 2 : rate
@@ -275,7 +337,7 @@ final class Bed {
             return hub + clients
         }
         var sample = BenchReport.Sample(rate: nil, seconds: seconds)
-        try measured(&sample) { sample in
+        try measured(&sample, direction) { sample in
             let before = received(), begun = ContinuousClock.now
             usleep(UInt32(seconds * 1e6))
             sample.receivedBytes = received() - before

@@ -16,6 +16,9 @@ struct BedConfiguration {
     var folder: String { "\(Room.folder)/\(number)" }
     var gatewaySpace: String { "gateway\(number)" }
     var hubSpace: String { "hub\(number)" }
+    /// Where the bad wire is.
+    var wireSpace: String { "wire\(number)" }
+    static let wireEnds = (near: "near", far: "far")
     static func path(ofSpace name: String) -> String { "/run/netns/\(name)" }
 
     var clientLink: String { "client\(number)" }

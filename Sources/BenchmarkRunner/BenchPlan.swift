@@ -37,6 +37,8 @@ public struct BenchPlan: Sendable {
     public var rate: Double?
     public var loads = [10, 50, 90]
     public var soakSeconds = 0.0
+    /// nil: clients and gateway are joined by a wire without faults, and nothing in between takes time.
+    public var faults: WireFaults?
     public var limit = Duration.seconds(1800)
     /// Whether gateway and the rest have processors of their own, where there are enough.
     public var binds = true

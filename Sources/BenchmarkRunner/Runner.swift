@@ -26,7 +26,8 @@ public final class Runner {
             date: Date(), command: command, machine: Self.machine(processors: processors.count),
             settings: BenchReport.Settings(
                 clients: plan.clients, profile: plan.profile, secondsPerTrial: plan.seconds, rounds: plan.rounds, tolerance: plan.tolerance,
-                workers: plan.workers, gatewayProcessors: division.map { list($0.gateway) }, otherProcessors: division.map { list($0.others) }))
+                workers: plan.workers, gatewayProcessors: division.map { list($0.gateway) }, otherProcessors: division.map { list($0.others) },
+                faults: plan.faults))
     }
 
     /// Those that this process may use.
@@ -53,9 +54,16 @@ public final class Runner {
             say("\(contender.name): network, hub, gateway, \(plan.clients) clients")
             let bed = Bed(contender, number: number, plan: plan, gatewayProcessors: report.settings.gatewayProcessors)
             beds.append(bed)
-            try bed.open()
+            do { try bed.open() } catch BenchError.unavailable(let reason) where number > 0 {
+                // The others are worth a table without it.
+                say("\(contender.name) is left out: \(reason)")
+                report.missing.append(BenchReport.Missing(name: contender.name, reason: reason))
+                beds.removeLast().close()
+                continue
+            }
             try checkSizes(bed)
         }
+        guard beds.count > 1 || report.missing.isEmpty else { throw BenchError.unavailable(report.missing[0].reason) }
         do {
             for one in plan.cases { report.cases.append(BenchReport.Case(one, results: try measure(one))) }
             if plan.soakSeconds > 0 { try soak() }
@@ -95,12 +103,8 @@ public final class Runner {
             if plan.rate == nil { for (index, bed) in beds.enumerated() { try search(bed, mix, one, &results[index]) } }
             let highest = results.map { plan.rate ?? $0.highestRate }
             guard let lowest = highest.compactMap(\.self).min() else { return results }
-            for round in 1...max(1, plan.rounds) {
-                for (index, bed) in beds.enumerated() where highest[index] != nil {
-                    try checkTime()
-                    say("\(one.name): round \(round) of \(plan.rounds), \(bed.contender.name)")
-                    results[index].rounds.append(try bed.udp(mix, one.direction, rate: plan.rate ?? lowest * 0.9, seconds: plan.seconds))
-                }
+            try rounds(one, &results) { bed, index in
+                highest[index] == nil ? nil : try bed.udp(mix, one.direction, rate: plan.rate ?? lowest * 0.9, seconds: plan.seconds)
             }
             for load in plan.loads {
                 for (index, bed) in beds.enumerated() {
@@ -112,15 +116,25 @@ public final class Runner {
                 }
             }
         case .tcp:
-            for round in 1...max(1, plan.rounds) {
-                for (index, bed) in beds.enumerated() {
+            try rounds(one, &results) { bed, _ in try bed.tcp(one.direction, seconds: plan.seconds) }
+        }
+        return results
+    }
+
+    /// All beds in turns, with a bad wire each without its faults as well; who of these two is first changes from round to round.
+    private func rounds(_ one: BenchCase, _ results: inout [BenchReport.Result], _ measure: (Bed, Int) throws -> BenchReport.Sample?) throws {
+        for round in 1...max(1, plan.rounds) {
+            for (index, bed) in beds.enumerated() {
+                for hasFaults in plan.faults == nil ? [true] : round % 2 == 1 ? [false, true] : [true, false] {
                     try checkTime()
-                    say("\(one.name): round \(round) of \(plan.rounds), \(bed.contender.name)")
-                    results[index].rounds.append(try bed.tcp(one.direction, seconds: plan.seconds))
+                    say("\(one.name): round \(round) of \(plan.rounds), \(bed.contender.name)\(hasFaults ? "" : ", clean wire")")
+                    try bed.setFaults(hasFaults)
+                    defer { try? bed.setFaults(true) }
+                    guard let sample = try measure(bed, index) else { continue }
+                    if hasFaults { results[index].rounds.append(sample) } else { results[index].cleanRounds.append(sample) }
                 }
             }
         }
-        return results
     }
 
     private func search(_ bed: Bed, _ mix: PacketMix, _ one: BenchCase, _ result: inout BenchReport.Result) throws {
@@ -140,20 +154,29 @@ public final class Runner {
 
     // ---- soak ----
 
-    /// Half of the highest rate of the first case with one, in slices.
+    private static let soakSlice = 10.0
+
+    /// Half of the highest rate of the first case with one, in slices. What there is when the time is over stays in the report.
     private func soak() throws {
         for (one, measured) in zip(plan.cases, report.cases) {
             guard case .udp(let mix) = one.load else { continue }
             for (bed, result) in zip(beds, measured.results) {
                 guard let rate = plan.rate ?? result.highestRate.map({ $0 / 2 }) else { continue }
-                var slices: [BenchReport.Sample] = []
-                let slice = min(10, plan.soakSeconds)
-                for number in 1...max(1, Int((plan.soakSeconds / slice).rounded(.up))) {
+                report.soaks.append(BenchReport.Soak(contender: bed.contender.name, name: one.name, slices: []))
+                let slice = min(Self.soakSlice, plan.soakSeconds)
+                let count = max(1, Int((plan.soakSeconds / slice).rounded(.up)))
+                for number in 0..<count {
                     try checkTime()
-                    say("soak: \(bed.contender.name), \(one.name), \(Int(Double(number - 1) * slice)) of \(Int(plan.soakSeconds)) s")
-                    slices.append(try bed.udp(mix, one.direction, rate: rate, seconds: slice))
+                    let at = Double(number) * slice
+                    say("soak: \(bed.contender.name), \(one.name), \(Int(at)) of \(Int(plan.soakSeconds)) s")
+                    let drops = try bed.gatewayDrops(), hostDrops = bed.hostDrops
+                    let sample = try bed.udp(mix, one.direction, rate: rate, seconds: min(slice, plan.soakSeconds - at))
+                    let dropsAfter = try bed.gatewayDrops()
+                    report.soaks[report.soaks.count - 1].slices.append(
+                        BenchReport.Soak.Slice(
+                            at: at, sample: sample, residentBytes: bed.residentBytes, drops: drops.flatMap { before in dropsAfter.map { $0 - before } },
+                            hostDrops: bed.hostDrops - hostDrops))
                 }
-                report.soaks.append(BenchReport.Soak(contender: bed.contender.name, name: one.name, slices: slices))
             }
             return
         }

@@ -10,5 +10,5 @@ static inline uint64_t load_now(clockid_t clock) {
 }
 
 // A socket made in namespace `space` (NULL: this one). Only the calling thread goes there, and comes back.
-int load_socket(const char *space, int type);
+int load_socket(const char *space, int domain, int type);
 int load_bind(int fd, uint32_t address, uint16_t port);

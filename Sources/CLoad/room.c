@@ -126,9 +126,9 @@ int cload_unix_request(const char *path, const char *request, char *answer, int 
     return (int)got;
 }
 
-int load_socket(const char *space, int type) {
+int load_socket(const char *space, int domain, int type) {
     if (space == NULL) {
-        int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+        int fd = socket(domain, type | SOCK_CLOEXEC, 0);
         return fd < 0 ? -errno : fd;
     }
     int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -136,7 +136,7 @@ int load_socket(const char *space, int type) {
     int there = open(space, O_RDONLY | O_CLOEXEC);
     int fd = there < 0 || setns(there, CLONE_NEWNET) != 0 ? -errno : 0;
     if (fd == 0) {
-        fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+        fd = socket(domain, type | SOCK_CLOEXEC, 0);
         if (fd < 0) fd = -errno;
         // A thread that cannot come back must not go on.
         if (setns(home, CLONE_NEWNET) != 0) _exit(126);

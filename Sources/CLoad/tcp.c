@@ -52,7 +52,7 @@ static int accept_within(int listener) {
 
 static int connect_all(cload_tcp *tcp, int listener, uint32_t address, uint16_t port, const uint32_t *sources, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
-        int fd = load_socket(NULL, SOCK_STREAM | SOCK_NONBLOCK);
+        int fd = load_socket(NULL, AF_INET, SOCK_STREAM | SOCK_NONBLOCK);
         if (fd < 0) return fd;
         tcp->clients.fds[tcp->clients.count++] = fd;
         int status = load_bind(fd, sources[i], 0);
@@ -71,7 +71,7 @@ int cload_tcp_open(const char *space, uint32_t address, uint16_t port, const uin
     tcp->clients.fds = calloc(count, sizeof(int));
     tcp->hub.fds = calloc(count, sizeof(int));
     int status = tcp->clients.fds == NULL || tcp->hub.fds == NULL ? -ENOMEM : 0, on = 1;
-    int listener = status == 0 ? load_socket(space, SOCK_STREAM | SOCK_NONBLOCK) : -1;
+    int listener = status == 0 ? load_socket(space, AF_INET, SOCK_STREAM | SOCK_NONBLOCK) : -1;
     if (status == 0 && listener < 0) status = listener;
     if (status == 0 && setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0) status = -errno;
     if (status == 0) status = load_bind(listener, address, port);

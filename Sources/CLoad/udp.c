@@ -41,7 +41,7 @@ typedef struct flow_run {
 } flow_run;
 
 int cload_udp_open(const char *space, uint32_t address, uint16_t port) {
-    int fd = load_socket(space, SOCK_DGRAM);
+    int fd = load_socket(space, AF_INET, SOCK_DGRAM);
     if (fd < 0) return fd;
     int size = SOCKET_BUFFER, on = 1, discover = IP_PMTUDISC_DO;
     struct timeval pause = {.tv_usec = RECEIVE_PAUSE / 1000};
@@ -186,8 +186,11 @@ static void *receive_all(void *context) {
         pieces[i] = (struct iovec){.iov_base = payloads[i], .iov_len = sizeof payloads[i]};
         messages[i].msg_hdr = (struct msghdr){.msg_iov = &pieces[i], .msg_iovlen = 1};
     }
-    while (!atomic_load_explicit(&run->stop, memory_order_relaxed)) {
-        int count = recvmmsg(run->flow->receive_fd, messages, BATCH, MSG_WAITFORONE, NULL);
+    for (;;) {
+        // What is in the socket by then has arrived, however late this thread's turn comes.
+        bool ends = atomic_load_explicit(&run->stop, memory_order_relaxed);
+        int count = recvmmsg(run->flow->receive_fd, messages, BATCH, ends ? MSG_DONTWAIT : MSG_WAITFORONE, NULL);
+        if (ends && count <= 0) break;
         uint64_t now = load_now(CLOCK_MONOTONIC);
         for (int i = 0; i < count; i++) take(run, payloads[i], messages[i].msg_len, now);
     }

@@ -19,6 +19,9 @@ struct Bench: ParsableCommand {
             whatever it is compared with: --rounds at 90 % of that rate for the cost, and one-way latencies at 10, 50 and 90 %. With \
             --compare, --backend and the like the rounds run at one rate for all: 90 % of the lowest.
               TCP: one connection for each client (at most 64), as fast as it goes.
+              With --loss and --reorder a bad wire lies between clients and gateway. Every round is then measured over it and, in turns, over the \
+            same wire without the faults: TCP's Mbit/s against each other are what the faults cost. What the wire took does not count as lost by the gateway.
+              --soak: memory, losses and drops of the gateway every ten seconds.
               Log-ins per second: from the start of the clients until all are up, 64 at a time.
 
             Clients, hub and generator share the machine with the gateway and need more processor time than it does. With at least two \
@@ -32,7 +35,7 @@ struct Bench: ParsableCommand {
             EXIT STATUS
               0   measured
               64  the command line is wrong (EX_USAGE)
-              69  something it needs is missing, or a gateway refuses its configuration (EX_UNAVAILABLE)
+              69  something it needs is missing, or a gateway refuses its configuration; the report has the others, if there are two (EX_UNAVAILABLE)
               70  a gateway, the clients or the hub ended or carried nothing (EX_SOFTWARE)
               75  --limit was reached; the report has what was measured until then (EX_TEMPFAIL)
               77  permission denied (EX_NOPERM)
@@ -47,6 +50,9 @@ struct Bench: ParsableCommand {
               This version against the one before, and two kernels, for a script:
                 sudo causeway bench --compare /usr/local/bin/causeway-old --json >compare.json
                 sudo causeway bench --isa avx2 --isa scalar --json >kernels.json
+
+              What do packets that overtake each other cost a TCP connection?
+                sudo causeway bench --traffic tcp --clients 1 --reorder 5:8
             """)
 
     enum Traffic: String, ExpressibleByArgument, CaseIterable { case udp, tcp, all }
@@ -75,8 +81,17 @@ struct Bench: ParsableCommand {
     @Option(help: ArgumentHelp("Measurements for each median.", valueName: "n"))
     var rounds = 5
 
-    @Option(help: ArgumentHelp("Loss in percent up to which a rate counts as carried.", valueName: "percent"))
-    var loss = 0.1
+    @Option(help: ArgumentHelp("Loss up to which a rate counts as carried.", valueName: "percent"))
+    var tolerance = 0.1
+
+    @Option(help: ArgumentHelp("Lose so many of the GRE packets between clients and gateway, each way.", valueName: "percent"))
+    var loss = 0.0
+
+    @Option(
+        help: ArgumentHelp(
+            "Hold so many of them until 1 to as many others (1 to \(WireFaults.mostPlaces); \(WireFaults.defaultPlaces)) have overtaken them.",
+            valueName: "percent[:places]"))
+    var reorder: Reordering?
 
     @Option(help: ArgumentHelp("Send at this rate instead of searching for the highest.", valueName: "packets/s"))
     var rate: Double?
@@ -124,7 +139,9 @@ struct Bench: ParsableCommand {
         try check(BenchPlan.profiles[profile] != nil, "--profile: windows, pppd or embedded is expected, found \"\(profile)\"")
         try check((1...1000).contains(rounds), "--rounds: 1 to 1000 is expected")
         try check(seconds.duration >= .milliseconds(100) && seconds.duration <= .seconds(60), "--seconds: 100ms to 60s is expected")
-        try check(loss > 0 && loss < 100, "--loss: more than 0 and less than 100 is expected")
+        try check(tolerance > 0 && tolerance < 100, "--tolerance: more than 0 and less than 100 is expected")
+        try check((0..<100).contains(loss), "--loss: 0 to less than 100 is expected")
+        try check(soak.map { $0.duration >= .seconds(1) && $0.duration <= .seconds(86400) } ?? true, "--soak: 1s to 24h is expected")
         try check(rate.map { (1...10_000_000).contains($0) } ?? true, "--rate: 1 to 10000000 is expected")
         try check((1000...10_000_000).contains(maxRate), "--max-rate: 1000 to 10000000 is expected")
         try check(contenders(program: "").count <= BenchPlan.mostContenders, "at most \(BenchPlan.mostContenders) gateways are compared at a time")
@@ -164,6 +181,7 @@ struct Bench: ParsableCommand {
             }
         }
         if report.incomplete != nil { throw ExitCode(75) }
+        if !report.missing.isEmpty { throw ExitCode.unavailable }
     }
 
     func plan(program: String) -> BenchPlan {
@@ -176,13 +194,21 @@ struct Bench: ParsableCommand {
         plan.workers = workers
         plan.seconds = seconds.duration / .seconds(1)
         plan.rounds = rounds
-        plan.tolerance = loss / 100
+        plan.tolerance = tolerance / 100
+        plan.faults = faults
         plan.ceiling = Double(maxRate)
         plan.rate = rate
         plan.soakSeconds = soak.map { $0.duration / .seconds(1) } ?? 0
         plan.limit = limit.duration
         plan.binds = !noBinding
         return plan
+    }
+
+    /// nil: none are asked for.
+    private var faults: WireFaults? {
+        var faults = reorder?.faults ?? WireFaults()
+        faults?.loss = loss
+        return faults.flatMap { $0.isNone ? nil : $0 }
     }
 
     /// The reference first, then what differs from it in one thing.
@@ -216,6 +242,18 @@ extension PacketMix: ExpressibleByArgument {
 }
 
 extension Direction: ExpressibleByArgument {}
+
+extension Bench {
+    /// The value of --reorder.
+    struct Reordering: ExpressibleByArgument {
+        let faults: WireFaults
+
+        init?(argument: String) {
+            guard let faults = WireFaults(reordering: argument) else { return nil }
+            self.faults = faults
+        }
+    }
+}
 
 extension ExitCode {
     /// EX_SOFTWARE

@@ -50,5 +50,6 @@ import Testing
         #expect(Bed.io(log: log) == "packet rings" && Bed.io(log: "GRE comes in through raw sockets") == "raw sockets" && Bed.io(log: "") == nil)
         #expect(Bed.kernels(log: log) == "avx512")
         #expect(Bed.kernels(log: "data path failed\n") == nil)
+        #expect(Bed.drops(status: #"{"drops": {"source": 3, "too-old": 4}, "sessions": 2}"#) == 7 && Bed.drops(status: "{}") == nil && Bed.drops(status: "no socket") == nil)
     }
 }

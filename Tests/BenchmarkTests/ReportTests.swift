@@ -68,7 +68,14 @@ import Testing
             results[index].latencies = [.init(load: 50, sample: sample)]
         }
         report.cases = [.init(BenchCase(.udp(PacketMix("64")!), .toHub), results: results), .init(BenchCase(.tcp, .both), results: [results[0]])]
-        report.soaks = [.init(contender: "embedded", name: "UDP 64 to-hub", slices: [sample(received: 999)])]
+        report.soaks = [
+            .init(
+                contender: "embedded", name: "UDP 64 to-hub",
+                slices: (0..<50).map {
+                    .init(at: Double($0) * 10, sample: sample(received: 999), residentBytes: 50_000_000 + UInt64($0) * 100_000, drops: $0 == 49 ? 7 : nil, hostDrops: 0)
+                })
+        ]
+        report.missing = [.init(name: "kernel", reason: "no module")]
         report.incomplete = "time & tide"
         return report
     }
@@ -81,9 +88,55 @@ import Testing
     @Test func theTableSaysWhatCounts() {
         let text = Self.report().text
         #expect(text.contains("UDP 64 to-hub  embedded  100") && text.contains("2.00x") && text.contains("INCOMPLETE: time & tide"))
-        #expect(text.contains("SOAK embedded, UDP 64 to-hub: 1000 packets sent, 1 lost"))
+        #expect(text.contains("SOAK embedded, UDP 64 to-hub: 50000 packets sent, 50 lost, CPU s/GB 250, memory +4.90 MB"))
+        // Its last slice is one of those that are shown.
+        #expect(text.contains("490    1.00  1     7 ") && !text.contains("\n0      1.00"))
+        #expect(text.contains("NOT MEASURED: kernel: no module") && text.contains("no faults") && !text.contains("clean wire"))
         #expect(text.contains("Limit \"generator\"") && text.contains("gateway on 0, the rest on 1"))
         #expect(!text.split(separator: "\n", omittingEmptySubsequences: false).contains { $0.hasSuffix(" ") })
+    }
+
+    @Test func ratiosAreThoseOfTheRounds() {
+        var report = Self.report()
+        // Twice as loaded in the second round, both of them: 4, 8 against 1, 4.
+        for (round, (ours, theirs)) in [(1.0, 0.25), (2.0, 1.0)].enumerated() {
+            report.cases[0].results[0].rounds[round].gatewayCPUSeconds = ours
+            report.cases[0].results[1].rounds[round].gatewayCPUSeconds = theirs
+        }
+        let ratio = report.cases[0].cost(of: report.cases[0].results[1])
+        #expect(ratio?.median == 3 && ratio?.least == 2 && ratio?.greatest == 4)
+        #expect(report.cases[0].cost(of: report.cases[0].results[0]) == nil)
+        #expect(report.text.contains("3.00x (2.00-4.00)") && report.html.contains("3.00x (2.00-4.00)"))
+        // A round without a tick says nothing.
+        report.cases[0].results[1].rounds[0].gatewayCPUSeconds = 0
+        #expect(report.cases[0].cost(of: report.cases[0].results[1])?.least == 2)
+    }
+
+    @Test func aBadWireAgainstTheCleanOne() {
+        var report = Self.report()
+        report.settings.faults = WireFaults(loss: 1, reorder: 5, places: 4)
+        for index in report.cases[0].results.indices { report.cases[0].results[index].cleanRounds = [Self.sample(received: 1000), Self.sample(received: 500)] }
+        #expect(report.cases[0].results[0].goodputKept?.least == 1 && report.cases[0].results[0].goodputKept?.greatest == 2)
+        #expect(report.text.contains("1.50x (1.00-2.00)") && report.text.contains("1 % lost, 5 % overtaken by up to 4") && report.html.contains("1.50x (1.00-2.00)"))
+    }
+
+    @Test func whatTheWireTookIsNobodysLoss() {
+        var sample = Self.sample(received: 900)
+        sample.lostByWire = 99
+        #expect(sample.isCarried(tolerance: 0.001) && !sample.isCarried(tolerance: 0.0009))
+        // Of the one that is left.
+        sample.lostByGenerator = 1
+        #expect(sample.isGeneratorsFault)
+        sample.lostByGenerator = 0
+        #expect(!sample.isGeneratorsFault)
+    }
+
+    @Test func latenciesInClasses() {
+        var histogram = Histogram()
+        for value in [10, 20, 20, 60] as [UInt64] { histogram.record(value * 1000) }
+        let latency = BenchReport.Latency(histogram)
+        #expect(latency?.bins.map(\.packets) == [1, 2, 1] && latency?.bins.last.map { (60...62).contains($0.microseconds) } == true)
+        #expect(latency?.classes([12, 40]) == [25, 50, 25] && latency?.classes([]) == [100] && latency?.classes([100]) == [100, 0])
     }
 
     /// Well-formed (but for the doctype and the void meta elements, which XML does not know), and complete without another file.
@@ -91,7 +144,7 @@ import Testing
         let html = Self.report().html
         #expect(html.contains("&lt;other&gt;") && !html.contains("<other>") && html.contains("time &amp; tide"))
         #expect(!html.contains("http") && !html.contains("src=") && html.contains("prefers-color-scheme: dark") && html.contains("@media print"))
-        #expect(html.components(separatedBy: "<svg").count - 1 == 5, "rate, throughput, cost, and latencies of two")
+        #expect(html.components(separatedBy: "<svg").count - 1 == 10, "rate, throughput, cost, latencies of two, three distributions, memory and losses of the soak")
         for tag in ["svg", "table", "tr", "td", "th", "text", "div", "ul", "li", "h2", "style", "body", "html"] {
             let opened = html.components(separatedBy: "<\(tag)>").count + html.components(separatedBy: "<\(tag) ").count
             #expect(opened - 2 == html.components(separatedBy: "</\(tag)>").count - 1, "\(tag)")

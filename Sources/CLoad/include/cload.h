@@ -75,6 +75,32 @@ typedef struct cload_udp_result {
 // Runs one or two flows for `seconds`, then waits `drain` for what is on its way. Blocks.
 int cload_udp_run(const cload_flow *flows, uint32_t count, double seconds, double drain, cload_udp_result *results);
 
+// ---- A bad wire -----------------------------------------------------------------------------------------------------
+
+// A thread that carries frames between two interfaces of namespace `space` (NULL: this one), both ways.
+typedef struct cload_wire cload_wire;
+// Each way is a link of so many Mbit/s (0: as fast as it goes), with a queue before it, and this propagation.
+typedef struct cload_wire_link {
+    double megabits, milliseconds;
+} cload_wire_link;
+enum { CLOAD_MOST_PLACES = 64 };
+// Shares (0...1) of each way's GRE packets: `loss` vanish; of the others, `reorder` are held until 1 to `places` (evenly) others of
+// their way have passed. All other frames go through, in their order.
+typedef struct cload_wire_faults {
+    double loss, reorder;
+    uint32_t places; // 1...CLOAD_MOST_PLACES
+} cload_wire_faults;
+typedef struct cload_wire_counts {
+    uint64_t gre, lost, lost_data; // lost_data: with a sequence number, so with a payload
+    uint64_t held, alone; // alone: of the held ones, those that too few followed
+    uint64_t full, refused; // frames that found the queue full, that the interface did not take
+} cload_wire_counts;
+// Without faults at first.
+int cload_wire_open(const char *space, const char *one, const char *other, cload_wire_link link, uint64_t seed, cload_wire **wire);
+int cload_wire_set(cload_wire *wire, cload_wire_faults faults);
+void cload_wire_read(const cload_wire *wire, cload_wire_counts counts[2]); // from the one to the other; back
+void cload_wire_close(cload_wire *wire); // ends its thread first
+
 // ---- TCP ------------------------------------------------------------------------------------------------------------
 
 typedef struct cload_tcp cload_tcp;
