@@ -54,12 +54,16 @@ public struct AddressPool: Sendable {
 struct FreeQueue: Sendable {
     private var fresh: [ClosedRange<IPAddress>]
     private let gateway: IPAddress
-    /// Returned addresses by the ticket of their return; removal by address leaves a hole that `take` steps over.
-    private var returned: [Int: IPAddress] = [:]
-    private var ticketOf: [IPAddress: Int] = [:]
-    private var oldest = 0
-    private var next = 0
+    /// Returned addresses, a list in the order of their return: any of them can be taken out without a look at the others.
+    private var returned: [IPAddress: Neighbours] = [:]
+    private var oldest: IPAddress?
+    private var newest: IPAddress?
     private(set) var count: Int
+
+    private struct Neighbours {
+        var older: IPAddress?
+        var newer: IPAddress?
+    }
 
     init(ranges: [ClosedRange<IPAddress>], excluding gateway: IPAddress) {
         fresh = ranges.reversed()
@@ -68,17 +72,18 @@ struct FreeQueue: Sendable {
     }
 
     mutating func append(_ address: IPAddress) {
-        guard ticketOf[address] == nil else { return }
-        returned[next] = address
-        ticketOf[address] = next
-        next += 1
+        guard returned[address] == nil else { return }
+        returned[address] = Neighbours(older: newest)
+        if let newest { returned[newest]?.newer = address } else { oldest = address }
+        newest = address
         count += 1
     }
 
     /// Takes this address if it was returned before (an unused one of a fresh range is not looked for).
     mutating func remove(_ address: IPAddress) -> Bool {
-        guard let ticket = ticketOf.removeValue(forKey: address) else { return false }
-        returned[ticket] = nil
+        guard let place = returned.removeValue(forKey: address) else { return false }
+        if let older = place.older { returned[older]?.newer = place.newer } else { oldest = place.newer }
+        if let newer = place.newer { returned[newer]?.older = place.older } else { newest = place.older }
         count -= 1
         return true
     }
@@ -111,14 +116,13 @@ struct FreeQueue: Sendable {
             if usable(address) { return address }
             append(address)
         }
-        var ticket = oldest
-        while ticket < next {
-            if let address = returned[ticket], usable(address) {
+        var candidate = oldest
+        while let address = candidate {
+            if usable(address) {
                 _ = remove(address)
                 return address
             }
-            if ticket == oldest, returned[ticket] == nil { oldest += 1 }
-            ticket += 1
+            candidate = returned[address]?.newer
         }
         return nil
     }

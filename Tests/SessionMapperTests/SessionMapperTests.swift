@@ -203,4 +203,37 @@ private func login(_ user: String, address: String? = nil, prefixes: [String] = 
         for address in seen { pool.give(address) }
         #expect(pool.freeCount == 1023)
     }
+
+    /// Taken out anywhere of the list of those that came back, the rest keeps its order.
+    @Test func whoComesBackLeavesNoHoleInTheOrder() {
+        var pool = pool("10.8.0.2", "10.8.0.7")
+        func take(_ user: String) -> IPAddress? { pool.take(for: user, where: { _ in true }) }
+        let users = ["a", "b", "c", "d", "e", "f"]
+        let first = users.map { take($0)! }
+        for address in first { pool.give(address) }
+        // The middle, the oldest and the newest.
+        for index in [2, 0, 5] { #expect(take(users[index]) == first[index]) }
+        #expect(pool.freeCount == 3)
+        pool.give(first[2])
+        #expect(pool.take(for: "x", where: { $0 != first[1] }) == first[3], "the oldest that may be had")
+        #expect(["u", "v", "w"].map(take) == [first[1], first[4], first[2]])
+        #expect(take("y") == nil)
+        #expect(pool.freeCount == 0)
+    }
+
+    @Test func aLongListOfFreeAddressesIsNotWalkedThrough() {
+        var pool = pool("10.8.0.2", "10.8.255.254")
+        var addresses: [IPAddress] = []
+        while let address = pool.take(for: "user\(addresses.count)", where: { _ in true }) { addresses.append(address) }
+        for address in addresses { pool.give(address) }
+        // Everybody but the first comes back: behind the oldest one there are only holes.
+        for number in addresses.indices.dropFirst() { _ = pool.take(for: "user\(number)", where: { _ in true }) }
+        let begun = ContinuousClock.now
+        for number in addresses.indices.dropFirst().suffix(20_000) {
+            pool.give(addresses[number])
+            #expect(pool.take(for: "stranger\(number)", where: { $0 != addresses[0] }) == addresses[number])
+        }
+        // 20,000 times past 65,000 holes would take a minute.
+        #expect(begun.duration(to: .now) < .seconds(10))
+    }
 }
