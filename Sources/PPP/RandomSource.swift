@@ -13,6 +13,10 @@ struct RandomSource: RandomNumberGenerator, Sendable, Codable {
     mutating func next() -> UInt64 { generator.next() }
 
     mutating func bytes(_ count: Int) -> [UInt8] {
-        (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) }
+        // Each number of the system's generator is a system call.
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(count + 8)
+        while bytes.count < count { withUnsafeBytes(of: next()) { bytes.append(contentsOf: $0) } }
+        return Array(bytes.prefix(count))
     }
 }
