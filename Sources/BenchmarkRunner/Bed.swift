@@ -22,7 +22,7 @@ final class Bed {
         self.plan = plan
         self.gatewayProcessors = gatewayProcessors
         configuration = BedConfiguration(
-            number: number, clients: plan.clients, workers: plan.workers, backend: contender.backend, io: contender.io)
+            number: number, clients: plan.clients, workers: contender.workers, backend: contender.backend, io: contender.io)
         description = BenchReport.Contender(
             name: contender.name, program: contender.program, version: "", tunnelBackend: contender.backend, ioBackend: contender.io ?? "not told",
             kernels: "not told", setupSeconds: 0, setupsPerSecond: 0, residentBytes: 0)

@@ -11,13 +11,16 @@ public struct BenchPlan: Sendable {
         public var io: String?
         /// nil: the gateway chooses its kernels.
         public var isa: String?
+        /// Threads of its data path.
+        public var workers: Int
 
-        public init(name: String, program: String, backend: String, io: String?, isa: String?) {
+        public init(name: String, program: String, backend: String, io: String?, isa: String?, workers: Int = 1) {
             self.name = name
             self.program = program
             self.backend = backend
             self.io = io
             self.isa = isa
+            self.workers = workers
         }
     }
 
@@ -27,6 +30,7 @@ public struct BenchPlan: Sendable {
     public var program: String
     public var clients = 16
     public var profile = "embedded"
+    /// Of the hub and the clients; and processors that the gateway has, where there are enough.
     public var workers = 1
     public var seconds = 1.0
     public var rounds = 3

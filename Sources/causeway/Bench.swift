@@ -29,7 +29,7 @@ struct Bench: ParsableCommand {
             up first, the report says so: LIMIT generator. Processor time for each GB is the gateway's alone and holds anyway.
 
             COMPARISONS
-              The first --backend, --io and --isa of this program is the reference; every further one, and --compare, is another gateway \
+              The first --backend, --io, --isa and --workers of this program is the reference; every further one, and --compare, is another gateway \
             with the same load in turns. Ratios are processor time of the reference divided by the other's.
 
             EXIT STATUS
@@ -72,8 +72,11 @@ struct Bench: ParsableCommand {
     @Option(help: "How the clients behave: windows, pppd, embedded. The first two carry at most 1396 octets.")
     var profile = "embedded"
 
-    @Option(help: ArgumentHelp("Worker threads of gateway, hub and clients, each.", valueName: "n"))
-    var workers = 1
+    @Option(
+        name: .customLong("workers"),
+        help: ArgumentHelp("The gateway's worker threads; may be repeated. Hub and clients have the most of these each. (default: 1)", valueName: "n"))
+    var workerCounts: [Int] = []
+    var workers: Int { workerCounts.max() ?? 1 }
 
     @Option(help: ArgumentHelp("Length of one trial.", valueName: "duration"))
     var seconds = Span(.seconds(2))
@@ -135,7 +138,7 @@ struct Bench: ParsableCommand {
     func validate() throws {
         func check(_ holds: Bool, _ complaint: String) throws { if !holds { throw ValidationError(complaint) } }
         try check((1...BenchPlan.mostClients).contains(clients), "--clients: 1 to \(BenchPlan.mostClients) is expected")
-        try check((1...64).contains(workers), "--workers: 1 to 64 is expected")
+        try check(workerCounts.allSatisfy { (1...64).contains($0) }, "--workers: 1 to 64 is expected")
         try check(BenchPlan.profiles[profile] != nil, "--profile: windows, pppd or embedded is expected, found \"\(profile)\"")
         try check((1...1000).contains(rounds), "--rounds: 1 to 1000 is expected")
         try check(seconds.duration >= .milliseconds(100) && seconds.duration <= .seconds(60), "--seconds: 100ms to 60s is expected")
@@ -211,11 +214,13 @@ struct Bench: ParsableCommand {
         return faults.flatMap { $0.isNone ? nil : $0 }
     }
 
+    private static func text(workers: Int) -> String { "\(workers) worker\(workers == 1 ? "" : "s")" }
+
     /// The reference first, then what differs from it in one thing.
     func contenders(program: String) -> [BenchPlan.Contender] {
         let reference = BenchPlan.Contender(
-            name: [backends.first ?? "embedded", ios.first, isas.first].compactMap(\.self).joined(separator: " "), program: program,
-            backend: backends.first ?? "embedded", io: ios.first, isa: isas.first)
+            name: [backends.first ?? "embedded", ios.first, isas.first, workerCounts.count > 1 ? Self.text(workers: workerCounts[0]) : nil].compactMap(\.self)
+                .joined(separator: " "), program: program, backend: backends.first ?? "embedded", io: ios.first, isa: isas.first, workers: workerCounts.first ?? 1)
         func different(_ name: String, _ change: (inout BenchPlan.Contender) -> Void) -> BenchPlan.Contender {
             var other = reference
             other.name = name
@@ -226,6 +231,7 @@ struct Bench: ParsableCommand {
             + backends.dropFirst().map { backend in different(backend) { $0.backend = backend } }
             + ios.dropFirst().map { io in different(io) { $0.io = io } }
             + isas.dropFirst().map { isa in different(isa) { $0.isa = isa } }
+            + workerCounts.dropFirst().map { count in different(Self.text(workers: count)) { $0.workers = count } }
             + others.enumerated().map { number, other in
                 different(others.count == 1 ? "other" : "other \(number + 1)") {
                     $0.program = URL(fileURLWithPath: other).standardizedFileURL.path
