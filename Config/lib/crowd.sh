@@ -41,7 +41,7 @@ crowd_dial() {
     local name=$1 count=$2
     shift 2
     spawn "$name" ip netns exec "$C" "$CAUSEWAY" dial --server $gateway_address --user 'user%d' --password-file "$work/users.password" \
-        --profile embedded --no-delay --interface load --count "$count" --concurrency "${CONCURRENCY:-256}" --only-log-in "$@"
+        --profile embedded --no-delay --interface "${CROWD_LINK:-load}" --count "$count" --concurrency "${CONCURRENCY:-256}" --only-log-in "$@"
 }
 # crowd_ready NAME TIMES: all were up that often.
 crowd_ready() { [ "$(grep -c '^ready' "$work/$1.log")" -ge "$2" ]; }

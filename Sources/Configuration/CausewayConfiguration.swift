@@ -126,6 +126,10 @@ public struct CausewayConfiguration: Sendable, Equatable {
         public var enabled = true
         /// nil: `causeway.db` in the state directory.
         public var path: String?
+        /// Days for which ended sessions, traffic and events are kept; 0: for ever.
+        public var retainSessions = 730
+        public var retainTraffic = 730
+        public var retainEvents = 730
     }
 
     public var storePath: String { store.path ?? "\(stateDirectory)/causeway.db" }

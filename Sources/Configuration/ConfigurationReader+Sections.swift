@@ -66,6 +66,9 @@ extension ConfigurationReader {
         var table = table
         table.read(&configuration.store.enabled, "enabled")
         let path = table.optional("path", "an absolute path", Self.absolutePath)
+        table.read(&configuration.store.retainSessions, "retain-sessions", 0...36500)
+        table.read(&configuration.store.retainTraffic, "retain-traffic", 0...36500)
+        table.read(&configuration.store.retainEvents, "retain-events", 0...36500)
         // Whoever writes the default down says nothing new.
         if path != configuration.storePath { configuration.store.path = path }
         table.finish()

@@ -383,6 +383,7 @@ public actor GatewayService: Service, Operations {
         let access = await accessListener?.view(wallClock: .seconds(Date().timeIntervalSince1970))
         var view = await controller?.status(version: version, tunnels: tunnels, wireGuard: await tunnelManager.engineView(), access: access)
         if !configuration.webhooks.isEmpty { view?.webhooks = await webhooks.counts().map(WebhookView.init) }
+        view?.store = await desk?.tracker.view()
         return view
     }
     func sessions() async -> [SessionView] { await controller?.list() ?? [] }
@@ -507,7 +508,7 @@ extension CausewayConfiguration {
         new.logFormat = running.logFormat
         new.controlSocket = running.controlSocket
         new.stateDirectory = running.stateDirectory
-        new.store = running.store
+        (new.store.enabled, new.store.path) = (running.store.enabled, running.store.path)
         let path = running.dataPath
         new.dataPath = path
         new.dataPath.allowAddressChange = dataPath.allowAddressChange

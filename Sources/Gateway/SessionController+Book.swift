@@ -49,6 +49,12 @@ extension SessionController {
 
     private static func date(_ time: UnixTime) -> String { Date(timeIntervalSince1970: Double(time)).formatted(.iso8601) }
 
+    func write(refusalOf user: String?, _ reason: String, _ session: LegacySession) {
+        guard let book else { return }
+        let refusal = RefusedLogIn(user: user, reason: reason, source: session.clientAddress)
+        Task { await book.refused(refusal) }
+    }
+
     // MARK: PPTP sessions
 
     /// Writes the session down. Where the address turns out to be somebody else's, the mapper finds another one.

@@ -25,7 +25,7 @@ extension SessionController {
         case .addressChanged(let id, let address):
             logger.notice("\(sessions[id]?.label ?? "session \(id)"): GRE comes from \(address) now; followed")
         case .closed(let id, _):
-            if natives[id]?.isEnding == true { natives[id] = nil }
+            if natives[id]?.isEnding == true { forgetNative(id) }
             guard let session = sessions.removeValue(forKey: id) else { return }
             callIDs.release(session.callID, now: .now)
             endedSessions += 1

@@ -24,6 +24,7 @@ extension SessionController {
             let id = nextSession
             nextSession += 1
             natives[id] = NativeSession(id: id, user: user)
+            nativesOfUser[user.name, default: []].insert(id)
             submit(Command(id, .openNative(NativeParameters(identity: identity, peer: user.publicKey.bytes))))
         }
         bindWaitingNatives()
@@ -74,8 +75,8 @@ extension SessionController {
 
     /// A user has one address, whichever way the user comes in.
     func nativeAddress(of request: UplinkRequest) -> IPAddress? {
-        guard !natives.isEmpty else { return nil }
-        return natives.values.first { !$0.isEnding && $0.user.name == request.user && $0.user.tunnel == request.tunnel }?.user.address
+        (nativesOfUser[request.user] ?? []).sorted().lazy.compactMap { self.natives[$0] }
+            .first { !$0.isEnding && $0.user.tunnel == request.tunnel }?.user.address
     }
 
     /// Native users have their address from the start where the uplink is shared, and again when PPTP gives it up.
@@ -172,8 +173,14 @@ extension SessionController {
     /// The data path does not have the session: the next handshake tries again.
     func nativeRefused(_ id: UInt64) {
         guard let native = natives[id] else { return }
-        guard !native.isEnding else { return natives[id] = nil }
+        guard !native.isEnding else { return forgetNative(id) }
         unbindNative(id)
+    }
+
+    func forgetNative(_ id: UInt64) {
+        guard let native = natives.removeValue(forKey: id) else { return }
+        nativesOfUser[native.user.name]?.remove(id)
+        if nativesOfUser[native.user.name]?.isEmpty == true { nativesOfUser[native.user.name] = nil }
     }
 
     // MARK: Views

@@ -83,6 +83,10 @@ extension SessionController {
             logger.notice(
                 "log-in of user \"\(presented)\" from \(session.clientAddress) refused: \(Self.text(of: rejection.reason)) (session \(id), code \(rejection.code.rawValue))"
             )
+            // A stranger's name may be anything; one who is locked out may be a stranger.
+            let isStranger = [.unknownUser, .malformed, .lockedOut].contains(rejection.reason)
+            let name = presented.split(separator: "\\").last.map(String.init)
+            write(refusalOf: isStranger ? nil : name, Self.text(of: rejection.reason), session)
             step(id) {
                 $0.authenticated(
                     identifier: identifier, .reject(code: rejection.code.rawValue, retry: rejection.retry, message: rejection.message),
@@ -92,6 +96,7 @@ extension SessionController {
             // A re-challenge that another user answers would move an open session to somebody else.
             if let known = session.user, known != user.name {
                 logger.warning("\(session.label): answered a new challenge as \"\(user.name)\"; refused")
+                write(refusalOf: user.name, "a session of another user answered a new challenge so", session)
                 return step(id) {
                     $0.authenticated(
                         identifier: identifier, .reject(code: 691, retry: false, message: "Authentication failed"), now: .now)
@@ -100,6 +105,7 @@ extension SessionController {
             switch admission(of: user.name, session: id) {
             case .refused:
                 logger.notice("log-in of user \"\(user.name)\" from \(session.clientAddress) refused: already connected")
+                write(refusalOf: user.name, "already connected", session)
                 return step(id) {
                     $0.authenticated(
                         identifier: identifier, .reject(code: 649, retry: false, message: "Already connected"), now: .now)

@@ -51,6 +51,8 @@ public actor SessionController {
     var identityReservations: [Reservation]
     /// Users who connect over WireGuard, by the handle of their session.
     var natives: [UInt64: NativeSession] = [:]
+    /// The sessions in `natives` by the user's name.
+    var nativesOfUser: [String: Set<UInt64>] = [:]
     /// That their devices connect to.
     var accessIdentity: WireGuardEngine.Identity?
     var nextConnection: UInt64 = 1

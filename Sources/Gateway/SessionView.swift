@@ -97,6 +97,8 @@ public struct StatusView: Codable, Sendable, Equatable {
     public var access: AccessView?
     /// nil unless somebody hears of the migration over HTTP.
     public var webhooks: [WebhookView]?
+    /// nil: nothing is written down.
+    public var store: StoreView?
 }
 
 /// Messages to one receiver.
@@ -114,6 +116,16 @@ extension WebhookView {
     init(_ count: WebhookDispatcher.Count) {
         self.init(url: count.url, waiting: count.waiting, arrived: count.arrived, givenUp: count.givenUp, dropped: count.dropped)
     }
+}
+
+/// The database.
+public struct StoreView: Codable, Sendable, Equatable {
+    /// Why it cannot be used now.
+    public var problem: String?
+    /// Openings and ends of sessions that wait for it.
+    public var waiting: Int
+    /// Sessions and other things that it did not take, and that are not written down.
+    public var setAside: Int
 }
 
 /// How GRE packets come in, and which way they have left.

@@ -15,14 +15,16 @@ import Store
 public actor MigrationTracker {
     public struct Settings: Sendable {
         public var rules: MigrationRules
+        public var retention: Retention
         /// Seconds.
         public var flushInterval: Int
         public var advanceInterval: Int
         /// Openings and closings that wait for a store that is away; beyond that log-ins are refused.
         public var longestBacklog: Int
 
-        public init(rules: MigrationRules = MigrationRules(), flushInterval: Int = 10, advanceInterval: Int = 60, longestBacklog: Int = 65_535) {
+        public init(rules: MigrationRules = MigrationRules(), retention: Retention = Retention(), flushInterval: Int = 10, advanceInterval: Int = 60, longestBacklog: Int = 65_535) {
             self.rules = rules
+            self.retention = retention
             self.flushInterval = flushInterval
             self.advanceInterval = advanceInterval
             self.longestBacklog = longestBacklog
@@ -90,6 +92,7 @@ public actor MigrationTracker {
     var answersSince: UnixTime?
     private var totals: [Handle: Traffic] = [:]
     private var native: Set<String> = []
+    private var refusals = RefusedLogIns()
     /// Why the store is away; nil: it is not.
     public internal(set) var trouble: String?
     /// What the store would never take, and was not written.
@@ -130,7 +133,10 @@ public actor MigrationTracker {
         self.policies = policies
     }
 
-    public func apply(_ rules: MigrationRules) { settings.rules = rules }
+    public func apply(_ rules: MigrationRules, _ retention: Retention) {
+        settings.rules = rules
+        settings.retention = retention
+    }
 
     /// Addresses that this gateway has leased, so that a user gets theirs again.
     public func leases() -> [String: [String: IPAddress]] { leased }
@@ -231,6 +237,9 @@ public actor MigrationTracker {
     /// Users whose own peers gave a sign of life. Written with the next flush.
     public func nativeSeen(_ users: some Sequence<String> & Sendable) { native.formUnion(users) }
 
+    /// Written with the next flush, the same ones as one event. Should the store be away just then, they are in the log only.
+    public func refused(_ refusal: RefusedLogIn) { refusals.add(refusal) }
+
     // MARK: Time
 
     /// Writes what has gathered. What cannot be written now is written later.
@@ -246,6 +255,15 @@ public actor MigrationTracker {
         defer { endTurn() }
         await recordTotals()
         await recordNatives()
+        await recordRefusals()
+    }
+
+    private func recordRefusals() async {
+        let events = refusals.take(at: clock())
+        guard trouble == nil, !events.isEmpty else { return }
+        do throws(StoreError) {
+            try await inParts(events, "an event") { events throws(StoreError) in try await store.record(events) }
+        } catch { away(error) }
     }
 
     private func recordTotals() async {
@@ -311,6 +329,7 @@ public actor MigrationTracker {
             moved(try await store.settle(at: clock(), settings.rules))
             try await refresh()
             try await bury()
+            try await store.prune(settings.retention, at: clock())
         } catch { if error.isOutage { away(error) } else { logger.error("waves and phases were not moved on: \(error)") } }
     }
 

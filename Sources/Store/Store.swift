@@ -28,6 +28,8 @@ public protocol Store: Sendable {
     func record(totals: [SessionID: Traffic], at now: UnixTime) async throws(StoreError)
     /// Sessions of gateways that have not said since then that they live: they hold addresses that others want. By gateway, how many.
     func endSessionsOfTheDead(silentSince: UnixTime) async throws(StoreError) -> [String: Int]
+    /// Takes away what is older than it has to be kept, in short transactions; where there is much, the rest with the next call.
+    func prune(_ retention: Retention, at now: UnixTime) async throws(StoreError)
     /// The newest first.
     func sessions(_ filter: SessionFilter, before: SessionID?, limit: Int) async throws(StoreError) -> Page<StoredSession, SessionID>
     /// Addresses that stay with their users, of this gateway.

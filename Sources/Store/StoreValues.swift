@@ -204,6 +204,18 @@ public struct Lease: Sendable, Equatable {
     public var usedAt: UnixTime
 }
 
+/// Days for which ended sessions, traffic and events are kept; nil: for ever.
+public struct Retention: Sendable, Equatable {
+    public var sessions: Int?
+    public var traffic: Int?
+    public var events: Int?
+    public init(sessions: Int? = nil, traffic: Int? = nil, events: Int? = nil) {
+        self.sessions = sessions
+        self.traffic = traffic
+        self.events = events
+    }
+}
+
 // MARK: Links
 
 /// The WireGuard peer that a user has, or will have.

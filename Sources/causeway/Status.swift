@@ -59,6 +59,9 @@ struct Status: AsyncParsableCommand {
         for webhook in status.webhooks ?? [] {
             print("webhook \(webhook.url): \(webhook.arrived) events arrived, \(webhook.waiting) wait, \(webhook.givenUp) given up, \(webhook.dropped) dropped")
         }
+        if let store = status.store, store.problem != nil || store.waiting > 0 || store.setAside > 0 {
+            print("database: \(store.problem ?? "in use"); \(store.waiting) openings and ends of sessions wait for it, \(store.setAside) were not taken")
+        }
         for (name, counts) in [
             ("control messages", status.control), ("refused connections", status.refused),
             ("packets of no session", status.drops), ("WireGuard drops", status.wireGuard?.drops ?? [:]),

@@ -143,9 +143,17 @@ import Testing
         #expect(configuration.migration == .init(quietDays: 0, retireAfterDays: 30))
     }
 
+    @Test func whatIsKeptHowLong() throws {
+        var sample = Sample()
+        #expect(try sample.parse().store == .init(enabled: true, path: nil, retainSessions: 730, retainTraffic: 730, retainEvents: 730))
+        sample.rest = "[store]\nretain-sessions = 1\nretain-traffic = 0\nretain-events = 36500\n"
+        #expect(try sample.parse().store == .init(retainSessions: 1, retainTraffic: 0, retainEvents: 36500))
+    }
+
     @Test(arguments: [
         ("store", "path", "\"x.db\""), ("store", "enabled", "1"), ("migration", "quiet-days", "366"), ("migration", "quiet-days", "-1"),
-        ("migration", "retire-after-days", "3651"),
+        ("migration", "retire-after-days", "3651"), ("store", "retain-sessions", "-1"), ("store", "retain-traffic", "36501"),
+        ("store", "retain-events", "\"1y\""),
     ])
     func wrongValuesOfTheStore(_ section: String, _ key: String, _ value: String) {
         var sample = Sample()

@@ -285,6 +285,16 @@ extension MigrationTracker {
         #expect(try await live() == 0)
     }
 
+    @Test func refusedLogInsAreEventsOfTheirUser() async throws {
+        let scene = try await Scene()
+        for _ in 0..<2 { await scene.tracker.refused(RefusedLogIn(user: "bob", reason: "wrong password", source: IPAddress("192.0.2.1")!)) }
+        await scene.tracker.flush()
+        await scene.tracker.flush()
+        let events = try await scene.store.events(user: "bob", before: nil, limit: 9).elements
+        #expect(events.map(\.text) == ["log-in refused (2 times): wrong password"])
+        #expect(events.first?.actor == Actor(name: "bob", source: "192.0.2.1"))
+    }
+
     @Test func verdictsFollowPhaseWaveAndException() async throws {
         let scene = try await Scene(), store = scene.store, ann = Actor(name: "ann", source: "socket")
         #expect(await scene.tracker.verdict(of: "stranger") == .admit(rate: nil, warnings: []))

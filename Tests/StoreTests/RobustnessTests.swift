@@ -90,6 +90,15 @@ import Testing
         await #expect(throws: StoreError.unavailable("it has been closed")) { try await store.open() }
     }
 
+    @Test func afterItIsClosedAllIsInTheOneFile() async throws {
+        let temporary = try TemporaryStore(), path = temporary.path
+        _ = try await temporary.store.openSession(opening("bob", 1, at: 1), rules)
+        _ = try await temporary.store.user("bob")
+        try temporary.store.close()
+        let log = (try? FileManager.default.attributesOfItem(atPath: path + "-wal"))?[.size] as? Int
+        #expect(log ?? 0 == 0)
+    }
+
     /// A disk that hangs: nobody waits for ever, those behind do not wait at all, and what is told again is written once.
     @Test func aDiskThatHangsIsNotWaitedForLong() async throws {
         let temporary = try TemporaryStore()

@@ -78,7 +78,7 @@ actor MigrationDesk {
         self.bulletin = bulletin
         self.logger = logger
         rules = configuration.migrationRules
-        settings = MigrationTracker.Settings(rules: rules)
+        settings = MigrationTracker.Settings(rules: rules, retention: configuration.retention)
         let (news, tell) = AsyncStream.makeStream(of: MigrationTracker.News.self, bufferingPolicy: .unbounded)
         self.news = news
         tracker = MigrationTracker(
@@ -97,7 +97,7 @@ actor MigrationDesk {
     /// After a reload.
     func adopt(_ configuration: CausewayConfiguration) async {
         rules = configuration.migrationRules
-        await tracker.apply(rules)
+        await tracker.apply(rules, configuration.retention)
         unregistered = configuration
         do throws(StoreError) { try await registerIfNeeded() } catch {
             logger.error("users of the configuration could not be written down: \(error); trying again")
@@ -193,6 +193,11 @@ actor MigrationDesk {
 }
 
 extension CausewayConfiguration {
+    var retention: Retention {
+        func days(_ days: Int) -> Int? { days == 0 ? nil : days }
+        return Retention(sessions: days(store.retainSessions), traffic: days(store.retainTraffic), events: days(store.retainEvents))
+    }
+
     var migrationRules: MigrationRules {
         MigrationRules(quietDays: migration.quietDays, retireAfterDays: migration.retireAfterDays > 0 ? migration.retireAfterDays : nil)
     }

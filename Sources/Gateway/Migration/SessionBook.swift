@@ -12,9 +12,12 @@ protocol SessionBook: Sendable {
     func open(_ handle: MigrationTracker.Handle, _ opening: SessionOpening) async -> MigrationTracker.Admission
     /// Of one that is not open: nothing.
     func close(_ handle: MigrationTracker.Handle, cause: String, total: Traffic) async
+    func refused(_ refusal: RefusedLogIn) async
 }
 
-extension MigrationTracker: SessionBook {}
+extension MigrationTracker: SessionBook {
+    func view() -> StoreView { StoreView(problem: trouble, waiting: waiting, setAside: setAside) }
+}
 
 extension DeviceGuess {
     init(_ fingerprint: DeviceFingerprint) {

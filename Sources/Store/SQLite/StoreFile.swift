@@ -25,6 +25,8 @@ final class StoreFile: Sendable {
     private let patience: Double
     private let opened: @Sendable (Int) -> Void
     private let state = Mutex(State.closed)
+    /// The day before which no traffic is left.
+    let trafficPrunedBefore = Mutex(UnixTime.min)
     /// Opening waits for the disk: on a thread that may.
     private let queue = DispatchQueue(label: "causeway.store.open")
 
@@ -119,7 +121,10 @@ final class StoreFile: Sendable {
             return state
         }
         switch before {
-        case .open(let open): try Self.translating { try open.pool.close() }
+        case .open(let open):
+            // Readers are closed last, and they cannot empty the log: without it, the one file is all that a backup needs.
+            _ = try? open.pool.writeWithoutTransaction { db in try db.checkpoint(.truncate) }
+            try Self.translating { try open.pool.close() }
         case .readable(let reader): try Self.translating { try reader.close() }
         case .closed, .ended: break
         }

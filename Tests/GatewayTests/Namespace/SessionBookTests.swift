@@ -12,6 +12,7 @@ private actor FakeBook: SessionBook {
     enum Line: Equatable { case opened(AccessKind, String, IPAddress, pool: String?), closed(String) }
 
     var lines: [Line] = []
+    var refusals: [RefusedLogIn] = []
     private var answers: [MigrationTracker.Admission]
     private let verdict: LoginVerdict
     private var open: Set<UInt64> = []
@@ -28,6 +29,7 @@ private actor FakeBook: SessionBook {
         if case .admitted = answer { open.insert(handle) }
         return answer
     }
+    func refused(_ refusal: RefusedLogIn) { refusals.append(refusal) }
     func close(_ handle: UInt64, cause: String, total: Traffic) {
         if open.remove(handle) != nil { lines.append(.closed(cause)) }
     }
@@ -69,6 +71,20 @@ extension GatewayNamespace {
                 #expect(await client.failure() == .authentication(code: code))
                 await rig.end(client)
                 #expect(await book.lines.isEmpty)
+                await eventually("it is written down") { await book.refusals.map(\.user) == ["ann"] }
+            }
+        }
+
+        @Test(arguments: [("ann", "wrong", "ann"), ("nobody", "at all", nil)] as [(String, String, String?)])
+        func aRefusedLogInIsWrittenDown(_ name: String, _ password: String, _ user: String?) async throws {
+            let book = FakeBook()
+            try await Rig.run(authentication: "max-retries = 0", book: book) { rig in
+                let client = try await rig.client(name, password)
+                await eventually("the client gives up") { await client.phase() == .failed }
+                await eventually("it is written down") { await book.refusals.count == 1 }
+                let refusal = try #require(await book.refusals.first)
+                #expect(refusal.user == user && refusal.reason.contains(user == nil ? "no such user" : "wrong password"))
+                await rig.end(client)
             }
         }
 
