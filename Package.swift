@@ -88,7 +88,7 @@ let package = Package(
             name: "causeway",
             dependencies: [
                 "Benchmark", "BenchmarkRunner",
-                "Addresses", "Authentication", "DataPath", "Firewall", "Gateway", "Hub", "Identities", "LegacyClient", "Settings", "StandaloneWireGuard", "WireGuard", "CLinux",
+                "Addresses", "Authentication", "DataPath", "Firewall", "Gateway", "Hub", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,

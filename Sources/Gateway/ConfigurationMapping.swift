@@ -64,18 +64,20 @@ extension CausewayConfiguration {
 
     /// Only tunnels of the kernel's need the TUN; our own engine carries the others, and native users.
     func engine(_ kinds: [String: BackendKind]) -> EngineConfiguration {
+        // Users are invited while the gateway runs: as many as could dial. What nobody uses of these tables is no memory.
+        let natives = access.map { dataPath.maxSessions + $0.peers.count } ?? 0
         var engine = EngineConfiguration(role: .gateway, interface: kinds.values.contains(.kernel) ? dataPath.interface : nil)
         if kinds.values.contains(.embedded) || access != nil {
             var wireGuard = WireGuardConfiguration()
             let hubs = tunnels.map { tunnel in tunnel.peers.reduce(0) { $0 + $1.hubs.count } }.max() ?? 1
             // An identity for each session, those that linger, and the tunnels' own.
             wireGuard.identityCapacity = min(65_535, 2 * dataPath.maxSessions + 256)
-            wireGuard.peerCapacity = min(262_144, wireGuard.identityCapacity * hubs + (access?.peers.count ?? 0) + 256)
+            wireGuard.peerCapacity = min(262_144, wireGuard.identityCapacity * hubs + natives + 256)
             engine.wireGuard = wireGuard
         }
         engine.workers = workerCount
         // A session that ends keeps its place until the workers have confirmed it.
-        engine.sessionCapacity = min(65_535, dataPath.maxSessions + 256)
+        engine.sessionCapacity = min(65_535, dataPath.maxSessions + natives + 256)
         engine.batchSize = dataPath.batch
         engine.reorderPackets = dataPath.reorderPackets
         engine.reorderMicroseconds = dataPath.reorderTime.microseconds

@@ -15,6 +15,8 @@ protocol Operations: Sendable {
     func disconnect(session id: UInt64) async -> Bool
     func disconnect(user: String) async -> [UInt64]
     func reload() async throws -> ReloadView
+    /// nil while there is no store.
+    func migration() async -> MigrationDesk?
 }
 
 /// HTTP/JSON on a Unix socket (mode 0600). Paths carry their version; what is in /v1 stays as it is.
@@ -28,7 +30,7 @@ protocol Operations: Sendable {
 ///     GET    /v1/identities          ?tunnel=NAME
 ///     POST   /v1/reload
 ///
-/// Errors are `{"error": {"message": …}}` with a 4xx or 5xx status.
+/// Users and their migration: ControlAPI+Migration.swift. Errors are `{"error": {"message": …}}` with a 4xx or 5xx status.
 struct ControlAPI {
     static func router(_ operations: any Operations) -> Router<BasicRequestContext> {
         let router = Router()
@@ -77,6 +79,7 @@ struct ControlAPI {
                 throw HTTPError(.unprocessableContent, message: "\(error)")
             }
         }
+        addMigration(to: v1, operations)
         return router
     }
 

@@ -18,6 +18,27 @@ public struct ControlClient: Sendable {
     public func post<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) async throws -> Value {
         try Self.decode(await request(.POST, path), type)
     }
+    /// With a body.
+    public func send<Value: Decodable>(
+        _ method: Method, _ path: String, _ body: some Encodable, as type: Value.Type = Value.self
+    ) async throws -> Value {
+        let encoder = JSONEncoder()
+        encoder.dateEncodingStrategy = .iso8601
+        return try Self.decode(await request(HTTPMethod(rawValue: method.rawValue), path, body: try encoder.encode(body)), type)
+    }
+
+    public enum Method: String, Sendable { case post = "POST", put = "PUT", patch = "PATCH" }
+
+    /// A name as a part of a path, or as the value in a query.
+    public static func escaped(_ name: String) -> String {
+        name.addingPercentEncoding(withAllowedCharacters: .alphanumerics.intersection(CharacterSet(charactersIn: Unicode.Scalar(0)..<Unicode.Scalar(128)))) ?? name
+    }
+
+    /// Who runs this program, for the history: the one behind sudo.
+    private static var actor: String {
+        let environment = ProcessInfo.processInfo.environment
+        return (environment["SUDO_USER"] ?? NSUserName()).filter { $0.isASCII && !$0.isWhitespace && !$0.isNewline }
+    }
 
     private static func decode<Value: Decodable>(_ data: Data, _ type: Value.Type) throws -> Value {
         let decoder = JSONDecoder()
@@ -28,7 +49,7 @@ public struct ControlClient: Sendable {
     }
 
     /// The body of a 200; anything else is an error with the gateway's words.
-    func request(_ method: HTTPMethod, _ path: String) async throws -> Data {
+    func request(_ method: HTTPMethod, _ path: String, body: Data = Data()) async throws -> Data {
         let channel: any Channel
         let promise = MultiThreadedEventLoopGroup.singleton.any().makePromise(of: (HTTPResponseStatus, Data).self)
         do {
@@ -46,8 +67,9 @@ public struct ControlClient: Sendable {
             throw ControlError.unreachable(socketPath, error)
         }
         let head = HTTPRequestHead(
-            version: .http1_1, method: method, uri: path, headers: ["host": "causeway", "connection": "close", "content-length": "0"])
+            version: .http1_1, method: method, uri: path, headers: ["host": "causeway", "connection": "close", "content-length": "\(body.count)", "causeway-actor": Self.actor])
         channel.write(HTTPClientRequestPart.head(head), promise: nil)
+        if !body.isEmpty { channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil) }
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
         let timeout = channel.eventLoop.scheduleTask(in: .seconds(30)) { promise.fail(ControlError.failed("no answer within 30 s")) }
         defer {

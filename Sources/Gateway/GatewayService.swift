@@ -28,7 +28,7 @@ import Musl
 ///
 /// The order is what makes it fail closed: the data path's workers start once the rules stand that confine packets to their tunnel,
 /// and no client is answered before there is a tunnel to carry it.
-public actor GatewayService: Service, Operations {
+public actor GatewayService: Service, Operations, InvitationPlace {
     private let configurationPath: String
     private let version: String
     private let logger: Logger
@@ -43,14 +43,14 @@ public actor GatewayService: Service, Operations {
     private var webhookFeed: Task<Void, Never>?
     private var downTunnels: Set<String> = []
     private var tunnelManager: TunnelManager?
-    private var accessListener: AccessListener?
+    var accessListener: AccessListener?
     /// nil: nothing is written down.
-    private var desk: MigrationDesk?
-    private var known = IdentityRegistry.Known()
-    private var lastReload: Task<ReloadView, any Error>?
+    var desk: MigrationDesk?
+    var known = IdentityRegistry.Known()
+    private var lastChange: Task<Void, Never>?
     private let notification = ServiceNotification()
-    private var configuration: CausewayConfiguration
-    private var controller: SessionController?
+    var configuration: CausewayConfiguration
+    var controller: SessionController?
     private var listeners: [PPTPListener] = []
     private var monitor: HostMonitor?
     private let threshold: LogThreshold
@@ -122,7 +122,7 @@ public actor GatewayService: Service, Operations {
             configuration: configuration, authenticator: authenticator, ways: await tunnelManager.ways(), uplinks: tunnelManager,
             book: desk?.tracker, identityReservations: known.reservations, bulletin: bulletin, engine: engine, eventLoop: group.next(), logger: logger)
         self.controller = controller
-        await desk?.serve(controller)
+        await desk?.serve(controller, at: self)
         let monitor = try HostMonitor()
         self.monitor = monitor
         try await tunnelManager.route(configuration, live: [:])
@@ -148,7 +148,7 @@ public actor GatewayService: Service, Operations {
     /// Users who have WireGuard themselves.
     private func startAccess(_ tunnels: TunnelManager, _ controller: SessionController, _ engine: WireGuardEngine?) async throws {
         guard let settings = configuration.access, let engine else { return }
-        let users = try configuration.nativeUsers(known.identities)
+        let users = try await nativeUsers(configuration, known)
         let listener = AccessListener(settings, engine: engine, logger: logger)
         accessListener = listener
         let identity = try await listener.start()
@@ -395,13 +395,17 @@ public actor GatewayService: Service, Operations {
     /// Reads the configuration again and takes what can change without dropping a session. An error changes nothing: what was done
     /// before it is taken back, or the error says what could not be.
     func reload() async throws -> ReloadView {
-        // One after the other: each begins with what the one before it has left.
-        let before = lastReload
+        try await inTurn { try await self.reloadNow() }
+    }
+
+    /// Changes one after the other: each begins with what the one before it has left.
+    func inTurn<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
+        let before = lastChange
         let task = Task {
-            _ = await before?.result
-            return try await self.reloadNow()
+            await before?.value
+            return try await body()
         }
-        lastReload = task
+        lastChange = Task { _ = await task.result }
         return try await task.value
     }
 
@@ -456,9 +460,9 @@ public actor GatewayService: Service, Operations {
         do {
             let known = try await registry.prepare(new)
             undo.append { [registry] in try await registry.undo(known) }
-            let natives = try new.nativeUsers(known.identities)
+            let natives = try await nativeUsers(new, known)
             if let settings = new.access, let accessListener, let old = configuration.access {
-                let before = try configuration.nativeUsers(self.known.identities)
+                let before = try await nativeUsers(configuration, self.known)
                 undo.append(try await accessListener.replace(old, users: before, with: settings, users: natives))
             }
             return Taken(known: known, natives: natives, endings: try await tunnels.apply(new, identities: known.identities, live: live))

@@ -12,7 +12,7 @@ struct Causeway: AsyncParsableCommand {
             FILES
               /etc/causeway/causeway.toml      the configuration (see Config/causeway.toml for every key)
               /run/causeway/causeway.sock      the control socket of the running gateway
-              /var/lib/causeway                keys and addresses of users' identities
+              /var/lib/causeway                the database of users and sessions; keys and addresses of users' identities
               /var/run/wireguard/NAME.sock     what wg(8) talks to
 
             EXIT STATUS
@@ -24,7 +24,7 @@ struct Causeway: AsyncParsableCommand {
               78  the configuration is wrong (EX_CONFIG)
             """,
         version: causewayVersion,
-        subcommands: [Serve.self, Check.self, Sessions.self, Disconnect.self, Status.self, Reload.self, HubCommand.self, FirewallCommand.self, Dial.self, WireGuardCommand.self, Bench.self])
+        subcommands: [Serve.self, Check.self, Sessions.self, Disconnect.self, Status.self, Reload.self, UsersCommand.self, MigrateCommand.self, HubCommand.self, FirewallCommand.self, Dial.self, WireGuardCommand.self, Bench.self])
 
     static func main() async { await main(WireGuardCommand.arguments(of: CommandLine.arguments)) }
 }

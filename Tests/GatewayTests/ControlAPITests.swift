@@ -182,7 +182,8 @@ import Testing
         (HTTPRequest.Method.get, "/v1/sessions/99", 404), (.delete, "/v1/sessions/99", 404), (.get, "/v1/sessions/abc", 400),
         (.get, "/v1/sessions/-1", 400), (.delete, "/v1/sessions/18446744073709551616", 400), (.delete, "/v1/users/bob/sessions", 404),
         (.get, "/v1/nothing", 404), (.get, "/", 404), (.get, "/v2/status", 404), (.get, "/v1/reload", 404), (.post, "/v1/status", 404),
-        (.delete, "/v1/users/ann", 404),
+        (.delete, "/v1/users/ann", 503), (.get, "/v1/users", 503), (.get, "/v1/migration", 503), (.post, "/v1/waves/w/dance", 404),
+        (.get, "/v1/users?phase=x", 400), (.post, "/v1/users", 400),
     ])
     func everyErrorHasAMessage(_ method: HTTPRequest.Method, _ path: String, _ status: Int) async throws {
         let operations = FakeOperations()

@@ -13,10 +13,12 @@ actor FakeOperations: Operations {
     var open: [SessionView]
     let reloadFails: Bool
     private(set) var reloads = 0
+    private let desk: MigrationDesk?
 
     static let oddName = "DOM\\zoë a/b?c%20&d"
 
-    init(reloadFails: Bool = false) {
+    init(reloadFails: Bool = false, desk: MigrationDesk? = nil) {
+        self.desk = desk
         self.reloadFails = reloadFails
         open = [.sample(1, user: "ann"), .sample(2, user: "ann"), .sample(3, user: Self.oddName), .sample(4, user: nil)]
     }
@@ -38,6 +40,8 @@ actor FakeOperations: Operations {
         defer { open.removeAll { $0.user == user } }
         return open.filter { $0.user == user }.map(\.id)
     }
+
+    func migration() -> MigrationDesk? { desk }
 
     func reload() throws -> ReloadView {
         if reloadFails { throw Unreadable() }

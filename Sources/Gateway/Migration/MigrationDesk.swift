@@ -7,7 +7,8 @@ import MigrationTracker
 import Settings
 import Store
 
-/// The migration as the daemon runs it: the database, the tracker over it, and what follows from its news.
+/// The migration as the daemon runs it: the database, the tracker over it, and what follows from its news. This file opens and runs it;
+/// `+Operations` and `+Invitation` are what administrators ask of it.
 actor MigrationDesk {
     let store: SQLiteStore
     nonisolated let tracker: MigrationTracker
@@ -19,7 +20,12 @@ actor MigrationDesk {
     private let news: AsyncStream<MigrationTracker.News>
     private let bulletin: Bulletin
     /// Set once the gateway runs.
-    var controller: SessionController?
+    private var controller: SessionController?
+    /// nil: nobody can be invited.
+    weak var place: (any InvitationPlace)?
+    /// The peers that users hold, by user.
+    var invited: [String: PeerLink] = [:]
+    private var knowsInvited = false
 
     /// Opens the database, makes it if there is none, and ends what a dead process left open. A database that cannot be written now (locked,
     /// disk full, not answering) does not keep the gateway from starting: what can be read of it holds, the rest follows.
@@ -52,7 +58,10 @@ actor MigrationDesk {
                 }
                 logger.error("\(path): \(error): started without it; open sessions will be written down when it can be used")
                 // What can be read decides about log-ins until then.
-                do throws(StoreError) { try await desk.tracker.load() } catch {
+                do throws(StoreError) {
+                    try await desk.tracker.load()
+                    try await desk.loadInvitedIfNeeded()
+                } catch {
                     logger.error("\(path): nothing is known of users and their phases: log-ins are refused until it can be read: \(error)")
                 }
                 return desk
@@ -89,8 +98,9 @@ actor MigrationDesk {
 
     // MARK: Configuration
 
-    func serve(_ controller: SessionController) async {
+    func serve(_ controller: SessionController, at place: any InvitationPlace) async {
         self.controller = controller
+        self.place = place
         await controller.prime(await tracker.leases())
     }
 
@@ -108,8 +118,16 @@ actor MigrationDesk {
 
     private func registerIfNeeded() async throws(StoreError) {
         guard let configuration = unregistered else { return }
+        try await loadInvitedIfNeeded()
         try await register(configuration)
         unregistered = nil
+    }
+
+    private func loadInvitedIfNeeded() async throws(StoreError) {
+        guard !knowsInvited else { return }
+        try await loadInvited()
+        knowsInvited = true
+        do { try await place?.invitedChanged() } catch { logger.error("users who are invited cannot connect yet: \(error)") }
     }
 
     /// Users of the files are known before they dial; those who are in no file any more are users no more.
@@ -124,6 +142,8 @@ actor MigrationDesk {
         repeat {
             let page = try await store.users(UserFilter(), after: after, limit: 1000)
             for user in page.elements where (user.origin == .secrets || user.origin == .configuration) && !all.contains(user.name) {
+                // Whoever has WireGuard needs no password any more.
+                guard invited[user.name] == nil else { continue }
                 try await store.removeUser(user.name, at: now, by: .gateway)
             }
             after = page.next
@@ -156,7 +176,9 @@ actor MigrationDesk {
         let wasLoaded = await tracker.isLoaded
         await tracker.flush()
         if await tracker.trouble == nil, unregistered != nil { try? await registerIfNeeded() }
-        if !wasLoaded, await tracker.isLoaded { await controller?.prime(await tracker.leases()) }
+        guard await tracker.isLoaded else { return }
+        if !wasLoaded { await controller?.prime(await tracker.leases()) }
+        try? await loadInvitedIfNeeded()
     }
 
     /// After all sessions have ended.
@@ -180,7 +202,7 @@ actor MigrationDesk {
         }
     }
 
-    private func moved(_ user: String, _ change: PhaseChange) async {
+    func moved(_ user: String, _ change: PhaseChange) async {
         logger.notice("user \"\(user)\": \(change.from.rawValue) -> \(change.to.rawValue): \(change.reason)")
         bulletin.tell(.phaseChanged(user: user, change))
         // Silence has shown that it was the last time; what a person decides shows nothing.

@@ -1,0 +1,216 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Migration
+import Store
+import WireGuard
+
+/// Users, and where they stand on their way to WireGuard. Names in paths are percent-encoded; dates are ISO 8601.
+///
+///     GET    /v1/users                     ?phase= &wave= &prefix= &removed=true &after= &limit=   pages of at most 1000
+///     POST   /v1/users                     {"names": [...], "origin": "import"}; those who are known are left alone
+///     GET    /v1/users/{name}
+///     PATCH  /v1/users/{name}              {"note": ...}
+///     DELETE /v1/users/{name}              takes the user's peer away; the history stays
+///     PUT    /v1/users/{name}/phase        {"phase": ..., "reason": ...}
+///     POST   /v1/users/{name}/rollback     {"reason": ...}
+///     POST   /v1/users/{name}/release
+///     PUT    /v1/users/{name}/exemption    {"until": ..., "reason": ...}          DELETE takes it away
+///     POST   /v1/users/{name}/invitation   {"publicKey": ..., "replace": false}   DELETE withdraws it
+///     GET    /v1/migration
+///     GET    /v1/waves
+///     POST   /v1/waves                     {"name": ..., "invitesOnStart": true, "policy": {...}}
+///     PUT    /v1/waves/{name}/policy       {...}
+///     POST   /v1/waves/{name}/members      {"users": [...]}
+///     POST   /v1/waves/{name}/{command}    schedule {"at": ...}, start, pause, rollback; answers {"toInvite": [...]}
+///     GET    /v1/policies                  of phases; PUT and DELETE /v1/policies/{phase}
+///
+/// The header `causeway-actor` says who asks; it stands in the history.
+extension ControlAPI {
+    typealias Group = RouterGroup<BasicRequestContext>
+
+    struct Members: Codable, Sendable { var users: [String] }
+    struct NewUsers: Codable, Sendable { var names: [String], origin: UserOrigin? }
+    struct UserChange: Codable, Sendable { var note: String? }
+    struct PhaseOrder: Codable, Sendable { var phase: Phase, reason: String }
+    struct Reason: Codable, Sendable { var reason: String }
+    struct ExemptionOrder: Codable, Sendable { var until: Date, reason: String }
+    struct InvitationOrder: Codable, Sendable { var publicKey: PublicKey, replace: Bool? }
+    struct NewWave: Codable, Sendable { var name: String, invitesOnStart: Bool?, policy: PolicyView? }
+    struct WaveOrder: Codable, Sendable { var at: Date? }
+
+    static func addMigration(to v1: Group, _ operations: any Operations) {
+        addUsers(to: v1, operations)
+        addWaves(to: v1, operations)
+        v1.get("migration") { _, _ in try await answer(operations) { try await $0.status() } }
+    }
+
+    private static func addUsers(to v1: Group, _ operations: any Operations) {
+        v1.get("users") { request, _ in
+            let query = request.uri.queryParameters
+            var filter = UserFilter(wave: query["wave"].map(String.init), prefix: query["prefix"].map(String.init), includesRemoved: query["removed"] == "true")
+            if let phase = query["phase"] { filter.phase = try phaseNamed(String(phase)) }
+            let limit = query["limit"].flatMap { Int($0) } ?? 100
+            guard (1...1000).contains(limit) else { throw HTTPError(.badRequest, message: "limit: 1 to 1000") }
+            return try await answer(operations) { [filter] in try await $0.users(filter, after: query["after"].map(String.init), limit: limit) }
+        }
+        v1.post("users") { request, context in
+            let new = try await body(request, context, as: NewUsers.self)
+            guard new.names.allSatisfy({ (1...255).contains($0.utf8.count) }) else { throw HTTPError(.badRequest, message: "a user name has 1 to 255 bytes") }
+            return try await answer(operations) { ["added": try await $0.add(new.names, origin: new.origin ?? .command, by: actor(request))] }
+        }
+        v1.get("users/:name") { _, context in
+            let name = try name(context)
+            return try await answer(operations) { try await $0.user(name) }
+        }
+        v1.delete("users/:name") { request, context in
+            let name = try name(context)
+            return try await done(operations) { try await $0.remove(name, by: actor(request)) }
+        }
+        v1.patch("users/:name") { request, context in
+            let name = try name(context), change = try await body(request, context, as: UserChange.self)
+            return try await done(operations) { if let note = change.note { try await $0.set(note: note, of: name, by: actor(request)) } }
+        }
+        v1.put("users/:name/phase") { request, context in
+            let name = try name(context), order = try await body(request, context, as: PhaseOrder.self)
+            return try await done(operations) { try await $0.set(order.phase, of: name, reason: order.reason, by: actor(request)) }
+        }
+        v1.post("users/:name/rollback") { request, context in
+            let name = try name(context), order = try await body(request, context, as: Reason.self)
+            return try await done(operations) { try await $0.rollBack(name, reason: order.reason, by: actor(request)) }
+        }
+        v1.post("users/:name/release") { request, context in
+            let name = try name(context)
+            return try await done(operations) { try await $0.release(name, by: actor(request)) }
+        }
+        v1.put("users/:name/exemption") { request, context in
+            let name = try name(context), order = try await body(request, context, as: ExemptionOrder.self)
+            return try await done(operations) { try await $0.exempt(name, until: order.until, reason: order.reason, by: actor(request)) }
+        }
+        v1.delete("users/:name/exemption") { request, context in
+            let name = try name(context)
+            return try await done(operations) { try await $0.exempt(name, until: nil, reason: "", by: actor(request)) }
+        }
+        v1.post("users/:name/invitation") { request, context in
+            let name = try name(context), order = try await body(request, context, as: InvitationOrder.self)
+            return try await answer(operations) {
+                try await $0.invite(name, publicKey: order.publicKey, replacing: order.replace ?? false, by: actor(request))
+            }
+        }
+        v1.delete("users/:name/invitation") { request, context in
+            let name = try name(context)
+            return try await done(operations) { try await $0.withdraw(name, by: actor(request)) }
+        }
+    }
+
+    private static func addWaves(to v1: Group, _ operations: any Operations) {
+        v1.get("waves") { _, _ in try await answer(operations) { try await $0.waves() } }
+        v1.post("waves") { request, context in
+            let new = try await body(request, context, as: NewWave.self)
+            guard (1...64).contains(new.name.utf8.count) else { throw HTTPError(.badRequest, message: "a wave's name has 1 to 64 bytes") }
+            let wave = Wave(name: new.name, policy: try policy(new.policy ?? PolicyView()), invitesOnStart: new.invitesOnStart ?? true)
+            return try await done(operations) { try await $0.create(wave, by: actor(request)) }
+        }
+        v1.post("waves/:name/members") { request, context in
+            let name = try name(context), members = try await body(request, context, as: Members.self)
+            return try await done(operations) { try await $0.assign(members.users, to: name, by: actor(request)) }
+        }
+        v1.put("waves/:name/policy") { request, context in
+            let name = try name(context), policy = try policy(try await body(request, context, as: PolicyView.self))
+            return try await done(operations) { _ = try await $0.command(.policy(policy), wave: name, by: actor(request)) }
+        }
+        v1.post("waves/:name/:command") { request, context in
+            let name = try name(context)
+            let command: MigrationDesk.WaveCommand
+            switch context.parameters.get("command") {
+            case "schedule":
+                guard let at = try await body(request, context, as: WaveOrder.self).at else { throw HTTPError(.badRequest, message: "at is missing") }
+                command = .schedule(at)
+            case "start": command = .start
+            case "pause": command = .pause
+            case "rollback": command = .rollBack
+            default: throw HTTPError(.notFound)
+            }
+            return try await answer(operations) { ["toInvite": try await $0.command(command, wave: name, by: actor(request))] }
+        }
+        v1.get("policies") { _, _ in try await answer(operations) { try await $0.policies() } }
+        v1.put("policies/:phase") { request, context in
+            let phase = try phaseNamed(try context.parameters.require("phase"))
+            let policy = try policy(try await body(request, context, as: PolicyView.self))
+            return try await done(operations) { try await $0.set(policy, of: phase, by: actor(request)) }
+        }
+        v1.delete("policies/:phase") { request, context in
+            let phase = try phaseNamed(try context.parameters.require("phase"))
+            return try await done(operations) { try await $0.set(nil, of: phase, by: actor(request)) }
+        }
+    }
+
+    // MARK: -
+
+    private static func answer(
+        _ operations: any Operations, _ body: @Sendable (MigrationDesk) async throws -> some Encodable
+    ) async throws -> Response {
+        guard let desk = await operations.migration() else {
+            throw HTTPError(.serviceUnavailable, message: "this gateway writes nothing down (store.enabled = false), or is starting or stopping")
+        }
+        do { return try json(try await body(desk)) } catch let error as StoreError {
+            throw HTTPError(error.status, message: "\(error)")
+        } catch let error as GatewayError {
+            throw HTTPError(.conflict, message: "\(error)")
+        }
+    }
+
+    private static func done(_ operations: any Operations, _ body: @Sendable (MigrationDesk) async throws -> Void) async throws -> Response {
+        try await answer(operations) { desk in
+            try await body(desk)
+            return ["done": true]
+        }
+    }
+
+    /// A list of 50,000 users is some megabytes.
+    private static let longestBody = 16 << 20
+
+    private static func body<Value: Decodable>(_ request: Request, _ context: BasicRequestContext, as type: Value.Type) async throws -> Value {
+        let buffer = try await request.body.collect(upTo: longestBody)
+        let decoder = JSONDecoder()
+        decoder.dateDecodingStrategy = .iso8601
+        do { return try decoder.decode(type, from: Data(buffer.readableBytesView)) } catch {
+            throw HTTPError(.badRequest, message: "the request's JSON is not what it should be: \(error)")
+        }
+    }
+
+    private static func name(_ context: BasicRequestContext) throws -> String {
+        let name = try context.parameters.require("name")
+        return name.removingPercentEncoding ?? name
+    }
+
+    private static func phaseNamed(_ text: String) throws -> Phase {
+        guard let phase = Phase(rawValue: text) else {
+            throw HTTPError(.badRequest, message: "\"\(text)\" is no phase: one of \(Phase.allCases.map(\.rawValue).joined(separator: ", "))")
+        }
+        return phase
+    }
+
+    private static func policy(_ view: PolicyView) throws -> Policy {
+        do { return try view.policy() } catch { throw HTTPError(.badRequest, message: "hours: \(error)") }
+    }
+
+    private static func actor(_ request: Request) -> Actor {
+        let name = request.headers[.causewayActor].map { String($0.filter { $0.isASCII && !$0.isWhitespace }.prefix(64)) }
+        return Actor(name: name ?? "unknown", source: "socket")
+    }
+}
+
+extension HTTPField.Name {
+    static let causewayActor = HTTPField.Name("causeway-actor")!
+}
+
+extension StoreError {
+    fileprivate var status: HTTPResponse.Status {
+        switch self {
+        case .noSuch: .notFound
+        case .addressTaken, .alreadyConnected, .keyTaken, .exists, .unfit, .violates: .conflict
+        case .unavailable, .unanswered, .unusable: .serviceUnavailable
+        }
+    }
+}

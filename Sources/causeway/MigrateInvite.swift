@@ -1,0 +1,168 @@
+import ArgumentParser
+import Authentication
+import Foundation
+import Gateway
+import Invitation
+import WireGuard
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Musl
+#endif
+
+struct MigrateInvite: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "invite", abstract: "Give a user a WireGuard configuration.",
+        discussion: """
+            The user becomes a peer of the gateway's own listener ([access] in the configuration) with the inner address that they have with PPTP, \
+            at once. The configuration is printed, or written to new files that only their owner can read. Its private key is made here and \
+            is nowhere else: not in the gateway, and not in its database. With --public-key the user's device has made its own, and puts \
+            the private key in itself.
+
+            With --wave everybody of the wave who has no invitation yet gets one, as files NAME.conf (and NAME.png with --png) in --directory.
+
+            EXAMPLES
+              sudo causeway migrate invite ann --output ann.conf
+              sudo causeway migrate invite ann --qr
+              sudo causeway migrate invite ann --public-key BVRY7rX7NNpEyU+muJystZtvwvE01iwPz7+uPHvcuSY=
+              sudo causeway migrate invite --wave shops --directory invitations --png
+
+            \(gatewayExitStatus)
+            """)
+
+    struct Order: Encodable { var publicKey: PublicKey, replace: Bool }
+    struct Answer: Encodable { var invitation: InvitationView, configuration: String }
+
+    enum Form: String, ExpressibleByArgument, CaseIterable { case quick, wg }
+
+    @OptionGroup var control: ControlOption
+    @Flag(name: .long, help: "Print JSON: the invitation, and the configuration's text.") var json = false
+    @Argument(help: ArgumentHelp("The user's name.", valueName: "user")) var name: String?
+    @Option(name: .long, help: ArgumentHelp("Everybody of this wave instead.", valueName: "name")) var wave: String?
+    @Option(name: .long, help: ArgumentHelp("Where the files of a wave go; made if it is not there.", valueName: "path")) var directory: String?
+    @Option(name: .long, help: ArgumentHelp("The public key of the user's device.", valueName: "key"), transform: key) var publicKey: PublicKey?
+    @Option(name: .long, help: "quick for wg-quick(8) and the apps; wg for wg setconf.") var form = Form.quick
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write the configuration to this new file.", valueName: "file")) var output: String?
+    @Flag(name: .long, help: "Show it as a QR code, for the WireGuard apps. Whoever sees it has the key.") var qr = false
+    @Flag(name: .long, help: "Write the QR code beside the file, as FILE.png.") var png = false
+    @Flag(name: .long, help: "Instead of an earlier invitation, whose key does not work any more.") var replace = false
+
+    static func key(_ text: String) throws -> PublicKey {
+        guard let key = PublicKey(text) else { throw ValidationError("\"\(text)\" is no public key: expected base64 of 32 bytes") }
+        return key
+    }
+
+    func validate() throws {
+        guard (name == nil) != (wave == nil) else { throw ValidationError("either a user or --wave") }
+        if wave != nil {
+            guard directory != nil else { throw ValidationError("--wave needs a --directory for the files") }
+            if publicKey != nil || output != nil || qr { throw ValidationError("--wave goes with --directory, --png and --replace only") }
+        } else if directory != nil {
+            throw ValidationError("--directory goes with --wave")
+        }
+        if png, wave == nil, output == nil { throw ValidationError("--png goes with --output or --wave") }
+        if publicKey != nil, qr || png { throw ValidationError("a QR code without the private key is of no use: --public-key excludes --qr and --png") }
+    }
+
+    func run() async throws {
+        if let wave { return try await inviteAll(of: wave, into: directory!) }
+        let name = name!
+        let files = try NewFiles([output, png ? output! + ".png" : nil].compactMap { $0 })
+        let (invitation, text) = try await files.or { try await invite(name) }
+        if let output { try files.write(text, to: output) }
+        if png { try files.write(Secret(try code(text).png()), to: output! + ".png") }
+        let configuration = text.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+        if json { return try printJSON(Answer(invitation: invitation, configuration: configuration)) }
+        if qr { print(try code(text).terminalText(colours: isatty(STDOUT_FILENO) == 1), terminator: "") }
+        if let output {
+            print("user \(name): \(invitation.addresses.map(\.description).joined(separator: ", ")), configuration in \(output)")
+        } else if !qr {
+            print(configuration, terminator: "")
+        }
+    }
+
+    /// Makes the key, and asks the gateway to take it.
+    private func invite(_ name: String) async throws -> (InvitationView, Secret) {
+        let privateKey = publicKey == nil ? PrivateKey() : nil
+        let order = Order(publicKey: publicKey ?? privateKey!.publicKey, replace: replace)
+        let path = "/v1/users/\(ControlClient.escaped(name))/invitation"
+        let view = try await control.ask { try await $0.send(.post, path, order, as: InvitationView.self) }
+        let invitation = try Invitation(
+            privateKey: privateKey?.withBytes { Secret($0) }, addresses: view.addresses.map(\.address), dns: view.dns, mtu: UInt16(clamping: view.mtu),
+            peerPublicKey: "\(view.gatewayPublicKey)", endpoint: view.endpoint, allowedIPs: view.allowedIPs, keepalive: 25,
+            comments: ["Causeway: WireGuard for \(name)"])
+        return (view, invitation.text(form == .quick ? .quick : .wg))
+    }
+
+    private func code(_ text: Secret) throws -> QRCode {
+        do { return try QRCode(text) } catch {
+            printError("\(error): hand the file over instead")
+            throw ExitCode.failure
+        }
+    }
+
+    private func inviteAll(of wave: String, into directory: String) async throws {
+        var members: [UserView] = [], next: String?
+        repeat {
+            let path = "/v1/users?limit=1000&wave=\(ControlClient.escaped(wave))" + (next.map { "&after=\(ControlClient.escaped($0))" } ?? "")
+            let page = try await control.ask { try await $0.get(path, as: PageView<UserView>.self) }
+            members += page.items
+            next = page.next
+        } while next != nil
+        let invited = members.filter { replace || $0.phase == "legacy" }
+        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
+            printError("\(directory): \(String(cString: strerror(errno)))")
+            throw ExitCode.failure
+        }
+        for user in invited {
+            let path = "\(directory)/\(Self.fileName(user.name)).conf"
+            let files = try NewFiles([path] + (png ? [path + ".png"] : []))
+            let (view, text) = try await files.or { try await invite(user.name) }
+            try files.write(text, to: path)
+            if png { try files.write(Secret(try code(text).png()), to: path + ".png") }
+            print("user \(user.name): \(view.addresses.map(\.description).joined(separator: ", ")), configuration in \(path)")
+        }
+        print("\(invited.count) of \(members.count) members of wave \(wave) invited")
+    }
+
+    /// A name is any text; a file's is not.
+    static func fileName(_ name: String) -> String {
+        let safe = name.utf8.map { byte -> String in
+            let plain = (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte) || "-_.@".utf8.contains(byte)
+            return plain ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16, uppercase: true) + String(byte & 15, radix: 16, uppercase: true)
+        }.joined()
+        return safe.hasPrefix(".") ? "%2E" + safe.dropFirst() : safe
+    }
+}
+
+/// Files that must not be there yet, made before anything changes: a name that is taken must not cost a user their key.
+private struct NewFiles {
+    private let handles: [String: FileHandle]
+
+    init(_ paths: [String]) throws {
+        var made: [String: FileHandle] = [:]
+        for path in paths {
+            let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+            guard descriptor >= 0 else {
+                printError("\(path): \(String(cString: strerror(errno)))")
+                for path in made.keys { unlink(path) }
+                throw ExitCode.failure
+            }
+            made[path] = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        }
+        handles = made
+    }
+
+    /// Takes them away again if `body` fails.
+    func or<Value>(_ body: () async throws -> Value) async throws -> Value {
+        do { return try await body() } catch {
+            for path in handles.keys { unlink(path) }
+            throw error
+        }
+    }
+
+    func write(_ text: Secret, to path: String) throws {
+        try text.withUnsafeBytes { try handles[path]!.write(contentsOf: Data($0)) }
+    }
+}
