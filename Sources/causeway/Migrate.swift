@@ -104,8 +104,8 @@ struct MigratePhase: AsyncParsableCommand {
 
 struct MigrateRollback: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "rollback", abstract: "Take a migrated or retired user one step back, and hold them there.",
-        discussion: "PPTP is allowed again, and neither time nor a wave moves the user on before causeway migrate release.\n\n\(gatewayExitStatus)")
+        commandName: "rollback", abstract: "Take a migrated or retired user back, and hold them there.",
+        discussion: "A retired user is in the phase again that what was seen gives, a migrated one is dual. PPTP is allowed again, and neither time nor a wave moves the user on before causeway migrate release.\n\n\(gatewayExitStatus)")
 
     struct Order: Encodable { var reason: String }
 

@@ -23,11 +23,13 @@ import Testing
         var error: String? { (object["error"] as? [String: Any])?["message"] as? String }
     }
 
-    func ask(_ method: HTTPRequest.Method, _ path: String, _ operations: FakeOperations = FakeOperations()) async throws -> Answer {
+    func ask(
+        _ method: HTTPRequest.Method, _ path: String, _ operations: FakeOperations = FakeOperations(), body: String = "", by actor: String? = nil
+    ) async throws -> Answer {
+        var head = HTTPRequest(method: method, scheme: "http", authority: "causeway", path: path)
+        head.headerFields[.causewayActor] = actor
         let response = try await ControlAPI.router(operations).buildResponder().respond(
-            to: Request(
-                head: HTTPRequest(method: method, scheme: "http", authority: "causeway", path: path),
-                body: RequestBody(buffer: ByteBuffer())),
+            to: Request(head: head, body: RequestBody(buffer: ByteBuffer(string: body))),
             context: BasicRequestContext(
                 source: ApplicationRequestContextSource(channel: EmbeddedChannel(), logger: Logger(label: "test"))))
         let collector = Collector()
