@@ -17,7 +17,7 @@ import Testing
         defer { try? FileManager.default.removeItem(at: directory) }
         var configuration = CausewayConfiguration()
         configuration.store.path = directory.appendingPathComponent("causeway.db").path
-        let desk = try await MigrationDesk.open(configuration, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let desk = try await MigrationDesk.open(configuration, bulletin: Bulletin(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         let operations = FakeOperations(desk: desk)
         do { try await body(operations) } catch {
             await desk.stop()
