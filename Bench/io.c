@@ -1,7 +1,8 @@
-// GRE in and out, per packet. Out: a raw socket against frames of a packet socket with the next hop from the table, both with sendmmsg as
-// the gateway uses them; what the far end of the veth does with them (it is for another station) is in both.
+// GRE in and out, per packet. Out: a raw socket against frames of a packet socket with the next hop from the table, both with sendmmsg, and
+// against frames by AF_XDP, as the gateway uses them; what the far end of the veth does with them (it is for another station) is in all.
 //
-// In: a raw socket with recvmmsg against a ring with the ingress rule, both as the gateway uses them. Frames are put on the
+// In: a raw socket with recvmmsg against a ring with the ingress rule, and against an XDP program of the driver's mode (veth's, which makes
+// a copy of what did not come from XDP itself) and of the kernel's own, as the gateway uses them. Frames are put on the
 // far end of a veth in a network namespace of its own, 32 at a time, and taken from the near end before the next ones, all by one thread:
 // so its CPU time is that of both ends and of the kernel's stack in between. What the far end alone costs (frames of a type that
 // nobody takes, without any rule) is measured in the same rounds and subtracted. Needs root, and ip (iproute2).
@@ -22,11 +23,12 @@
 
 #include "io.h"
 #include "io_hop.h"
+#include "io_xdp.h"
 #include "ip.h"
 
-enum { ROUNDS = 21, BATCH = 32, BATCHES = 500, MOST = 1500, CONTENDERS = 3, HOP_PATIENCE = 2000 };
-typedef enum kind { NOBODY, RAW, RING } kind;
-static const char *const names[CONTENDERS] = {"nobody", "raw socket", "ring"};
+enum { ROUNDS = 21, BATCH = 32, BATCHES = 500, MOST = 1500, CONTENDERS = 5, HOP_PATIENCE = 2000 };
+typedef enum kind { NOBODY, RAW, RING, NATIVE, GENERIC } kind;
+static const char *const names[CONTENDERS] = {"nobody", "raw socket", "ring", "XDP, driver", "XDP, kernel"};
 
 static int wire;
 static uint8_t frames[BATCH][MOST];
@@ -88,7 +90,22 @@ static void make_frames(uint32_t length) { // of the IP packet
     }
 }
 
-static uint32_t take(kind kind, int raw, cw_tap *tap) {
+static cw_xdp *open_xdp(kind kind, cw_xsks *xsks) {
+    cw_xdp *xdp;
+    cw_xdp_report report = {.failed = "cw_xdp_create"};
+    cw_xdp_config one = {.interface = config.addresses[0].interface, .address_count = 1, .addresses = {config.addresses[0].address},
+                         .mode = kind == NATIVE ? CW_XDP_NATIVE : CW_XDP_GENERIC};
+    if (cw_xdp_create(1, &xdp) != CW_OK || cw_xdp_add(xdp, &one, &report) != CW_OK || !cw_xsks_create(xsks, xdp, 0)) die(report.failed);
+    return xdp;
+}
+
+static void close_xdp(cw_xdp *xdp, cw_xsks *xsks) {
+    cw_xsks_destroy(xsks);
+    cw_xdp_destroy(xdp);
+}
+
+static uint32_t take(kind kind, int raw, cw_tap *tap, cw_xsks *xsks) {
+    if (kind >= NATIVE) return cw_xsks_receive(xsks, batch, BATCH).count;
     if (kind == RING) return cw_tap_receive(tap, batch, BATCH).count;
     int got = recvmmsg(raw, incoming, BATCH, MSG_DONTWAIT, NULL);
     return got < 0 ? 0 : (uint32_t)got;
@@ -98,6 +115,8 @@ static uint32_t take(kind kind, int raw, cw_tap *tap) {
 static double measure(kind kind) {
     int32_t raw = -1, ring, rule = -1;
     cw_tap tap = {.fd = -1};
+    cw_xsks xsks;
+    cw_xdp *xdp = kind >= NATIVE ? open_xdp(kind, &xsks) : NULL;
     if (kind != NOBODY && cw_open_gre(4, 0, 1, &raw) != CW_OK) die("cw_open_gre"); // beside a ring it is open as well
     if (kind == RING && (cw_open_gre_taps(&config, 1, &ring) != CW_OK || !cw_tap_map(&tap, ring, 1))) die("cw_open_gre_taps");
     if (kind == RING && cw_open_gre_rule(&config, &rule) != CW_OK) die("cw_open_gre_rule");
@@ -111,7 +130,7 @@ static double measure(kind kind) {
         }
         if (kind == NOBODY) continue;
         uint32_t got = 0;
-        for (int patience = 0; got < BATCH && patience < 100000; patience++) got += take(kind, raw, &tap);
+        for (int patience = 0; got < BATCH && patience < 100000; patience++) got += take(kind, raw, &tap, &xsks);
         if (got != BATCH) {
             fprintf(stderr, "%s: %u of %d packets\n", names[kind], got, BATCH);
             exit(1);
@@ -124,6 +143,7 @@ static double measure(kind kind) {
         close(ring);
     }
     if (raw >= 0) close(raw);
+    if (xdp != NULL) close_xdp(xdp, &xsks);
     return each;
 }
 
@@ -133,7 +153,7 @@ static cw_hops hops;
 static uint32_t peer, local;
 
 // One batch from the buffers, whose packets begin at the GRE header.
-static void put_out(bool as_frames, int fd, uint32_t length) {
+static void put_out(kind kind, int fd, cw_xsks *xsks, uint32_t length) {
     static union {
         struct sockaddr_in address;
         struct sockaddr_ll interface;
@@ -147,7 +167,7 @@ static void put_out(bool as_frames, int fd, uint32_t length) {
         struct msghdr *header = &outgoing[i].msg_hdr;
         vectors[i] = (struct iovec){gre, length};
         *header = (struct msghdr){.msg_name = &to[i], .msg_namelen = sizeof to[i].address, .msg_iov = &vectors[i], .msg_iovlen = 1};
-        if (as_frames) {
+        if (kind != RAW) {
             cw_hop hop;
             if (!cw_hops_find(&hops, 0, peer, local, &hop)) die("the next hop");
             cw_hop_frame(&hop, peer, identification++, gre, length);
@@ -167,7 +187,8 @@ static void put_out(bool as_frames, int fd, uint32_t length) {
         memcpy(CMSG_DATA(source), &info, sizeof info);
     }
     for (int sent = 0; sent < BATCH;) {
-        int done = sendmmsg(fd, outgoing + sent, (unsigned)(BATCH - sent), 0);
+        int done = kind >= NATIVE ? (int)cw_xsks_send(xsks, config.addresses[0].interface, vectors + sent, (uint32_t)(BATCH - sent))
+                                  : sendmmsg(fd, outgoing + sent, (unsigned)(BATCH - sent), 0);
         if (done < 0) die("sendmmsg");
         sent += done;
     }
@@ -187,13 +208,16 @@ static uint64_t arrived_frames(void) { // at the far end
     return 0;
 }
 
-static double measure_out(bool as_frames, uint32_t length) {
+static double measure_out(kind kind, uint32_t length) {
     int32_t fd = -1;
-    if ((as_frames ? cw_open_gre_frames(&fd) : cw_open_gre(4, 0, 1, &fd)) != CW_OK) die("socket");
+    cw_xsks xsks;
+    cw_xdp *xdp = kind >= NATIVE ? open_xdp(kind, &xsks) : NULL;
+    if (xdp == NULL && (kind == RING ? cw_open_gre_frames(&fd) : cw_open_gre(4, 0, 1, &fd)) != CW_OK) die("socket");
     double begun = now();
-    for (int i = 0; i < BATCHES; i++) put_out(as_frames, fd, length);
+    for (int i = 0; i < BATCHES; i++) put_out(kind, fd, &xsks, length - CW_IPV4_HEADER);
     double each = (now() - begun) / (BATCHES * BATCH);
-    close(fd);
+    if (fd >= 0) close(fd);
+    if (xdp != NULL) close_xdp(xdp, &xsks);
     return each;
 }
 
@@ -216,45 +240,45 @@ static void show(const char *name, double *values, const char *unit) {
     printf("  %-12s %8.*f%s (%.*f-%.*f)", name, *unit ? 2 : 0, values[ROUNDS / 2], unit, *unit ? 2 : 0, values[0], *unit ? 2 : 0, values[ROUNDS - 1]);
 }
 
-int main(void) {
-    static const uint32_t lengths[] = {1444, 108}; // inner packets of 1400 and 64 octets
-    set_up();
-    printf("GRE in, nanoseconds a packet, user and kernel; batches of %d; medians of %d rounds (least-greatest)\n", BATCH, ROUNDS);
-    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
-        double raw[ROUNDS], ring[ROUNDS], ratio[ROUNDS];
-        make_frames(lengths[l]);
-        for (int round = -1; round < ROUNDS; round++) { // the first is thrown away
-            double nobody = measure(NOBODY), first = measure(RAW) - nobody, second = measure(RING) - nobody;
+// All of one length in turns, round by round; `values[0]` is the baseline of the ratios.
+static void report(uint32_t length, const kind *kinds, const char *const *called, uint32_t count, double (*measure_one)(kind, uint32_t)) {
+    double values[CONTENDERS][ROUNDS], ratios[CONTENDERS][ROUNDS];
+    make_frames(length);
+    for (int round = -1; round < ROUNDS; round++) { // the first is thrown away
+        for (uint32_t i = 0; i < count; i++) {
+            double value = measure_one(kinds[i], length);
             if (round < 0) continue;
-            raw[round] = first;
-            ring[round] = second;
-            ratio[round] = first / second;
+            values[i][round] = value;
+            ratios[i][round] = values[0][round] / value;
         }
-        printf("%4u octets:", lengths[l]);
-        show(names[RAW], raw, "");
-        show(names[RING], ring, "");
-        show("ratio", ratio, "x");
+    }
+    printf("%4u octets:\n", length);
+    for (uint32_t i = 0; i < count; i++) {
+        show(called[i], values[i], "");
+        if (i > 0) show("ratio", ratios[i], "x");
         printf("\n");
     }
+}
 
+static double measure_in(kind kind, uint32_t length) {
+    (void)length;
+    double nobody = measure(NOBODY);
+    return measure(kind) - nobody;
+}
+
+int main(void) {
+    static const uint32_t lengths[] = {1444, 108}; // inner packets of 1400 and 64 octets
+    static const kind ways_in[] = {RAW, RING, NATIVE, GENERIC}, ways_out[] = {RAW, RING, GENERIC};
+    static const char *const called_out[] = {"raw socket", "frames", "AF_XDP"};
+    set_up();
+    printf("GRE in, nanoseconds a packet, user and kernel; batches of %d; medians of %d rounds (least-greatest)\n", BATCH, ROUNDS);
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) report(lengths[l], ways_in, names + RAW, 4, measure_in);
     wait_for_hop();
     printf("GRE out, the same\n");
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
-        double raw[ROUNDS], framed[ROUNDS], ratio[ROUNDS];
-        make_frames(lengths[l]);
         uint64_t before = arrived_frames();
-        for (int round = -1; round < ROUNDS; round++) {
-            double first = measure_out(false, lengths[l] - CW_IPV4_HEADER), second = measure_out(true, lengths[l] - CW_IPV4_HEADER);
-            if (round < 0) continue;
-            raw[round] = first;
-            framed[round] = second;
-            ratio[round] = first / second;
-        }
-        uint64_t arrived = arrived_frames() - before, all = 2 * (ROUNDS + 1) * BATCHES * BATCH; // now and then one of the kernel's own, too
-        printf("%4u octets:", lengths[l]);
-        show(names[RAW], raw, "");
-        show("frames", framed, "");
-        show("ratio", ratio, "x");
+        report(lengths[l], ways_out, called_out, 3, measure_out);
+        uint64_t arrived = arrived_frames() - before, all = 3 * (ROUNDS + 1) * BATCHES * BATCH; // now and then one of the kernel's own, too
         printf("  %llu lost\n", (unsigned long long)(arrived < all ? all - arrived : 0));
     }
     cw_hops_destroy(&hops);

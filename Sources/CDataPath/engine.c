@@ -197,6 +197,7 @@ cw_status cw_engine_start(cw_engine *engine) {
 static void end_rule(cw_engine *engine) {
     if (engine->config.tap_rule_fd >= 0) close(engine->config.tap_rule_fd);
     engine->config.tap_rule_fd = -1;
+    if (engine->config.xdp != NULL) cw_xdp_detach(engine->config.xdp);
 }
 
 void cw_engine_stop(cw_engine *engine) {
@@ -213,6 +214,7 @@ void cw_engine_destroy(cw_engine *engine) {
     cw_engine_stop(engine);
     end_rule(engine);
     int32_t fds[4 * CW_MAX_WORKERS];
+    cw_xdp *xdp = engine->config.xdp;
     uint32_t count = 0;
     for (uint32_t i = 0; i < engine->config.worker_count; i++) {
         fds[count++] = engine->config.gre_fd[i];
@@ -223,6 +225,7 @@ void cw_engine_destroy(cw_engine *engine) {
     free_engine(engine);
     while (count > 0)
         if (fds[--count] >= 0) close(fds[count]);
+    cw_xdp_destroy(xdp);
 }
 
 cw_wg *cw_engine_wireguard(const cw_engine *engine) { return engine->wireguard; }

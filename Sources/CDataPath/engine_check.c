@@ -8,6 +8,7 @@ bool cw_config_valid(const cw_engine_config *config) {
     enum { ring_minimum = 8, ring_maximum = 1 << 20 };
     if (config->role != CW_ROLE_GATEWAY && config->role != CW_ROLE_CLIENT) return false;
     if (config->worker_count < 1 || config->worker_count > CW_MAX_WORKERS) return false;
+    if (config->xdp != NULL && config->xdp->worker_count != config->worker_count) return false;
     if (config->session_capacity < 1 || config->session_capacity > 65535) return false;
     if (config->batch_size < 1 || config->batch_size > CW_MAX_BATCH) return false;
     if (!is_power_of_two(config->command_capacity) || !is_power_of_two(config->event_capacity)) return false;

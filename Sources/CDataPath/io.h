@@ -6,8 +6,11 @@
 //
 // Ring and rule name exactly the same packets: enhanced GRE version 1 in a whole IPv4 packet without options, to one of our addresses on
 // the interface that has it, with no VLAN tag of its own. Anything else (fragments above all) goes on through the stack to the raw socket.
-// With "packet" GRE also leaves at the interface, as frames of a packet socket for each worker, where io_hop.h knows the next hop and the
-// packet needs no fragmentation; otherwise by the raw socket.
+//
+//   xdp     at the interfaces that can, a program of ours in front of all of that (io_xdp.h); the others as with "packet"
+//
+// With "packet" and "xdp" GRE also leaves at the interface, as frames of a packet socket for each worker (with "xdp" by AF_XDP, and by the packet socket
+// where that is full), where io_hop.h knows the next hop and the packet needs no fragmentation; otherwise by the raw socket.
 //
 // The rule belongs to the netlink socket that made it: however this process ends, the kernel takes the rule away.
 #ifndef CW_IO_H
@@ -41,6 +44,8 @@ typedef struct cw_tapped {
     uint32_t lost;      // packets for which the ring had no room
 } cw_tapped;
 
+// Whether the stack would have passed it on to the raw socket, of what a filter has not seen.
+bool cw_tap_is_sound(const uint8_t *packet, uint32_t captured);
 cw_tapped cw_tap_receive(cw_tap *tap, cw_buffer *const *buffers, uint32_t capacity);
 // For a packet that there is no buffer for, so that it does not keep its worker awake: counted as lost.
 cw_tapped cw_tap_discard(cw_tap *tap);

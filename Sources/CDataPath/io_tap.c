@@ -180,8 +180,8 @@ void cw_tap_unmap(cw_tap *tap) {
     *tap = (cw_tap){.fd = -1};
 }
 
-// What the stack would have looked at before the raw socket (RFC 1122 section 3.2.1.2); the filter has seen the rest.
-static bool is_sound(const uint8_t *packet, uint32_t captured) {
+// What the stack would have looked at before the raw socket (RFC 1122 section 3.2.1.2).
+bool cw_tap_is_sound(const uint8_t *packet, uint32_t captured) {
     if (captured < CW_IPV4_HEADER) return false;
     uint32_t total = cw_get16(packet + 2);
     return total >= CW_IPV4_HEADER && total <= captured && cw_checksum(cw_sum(0, packet, CW_IPV4_HEADER)) == 0;
@@ -213,7 +213,7 @@ cw_tapped cw_tap_receive(cw_tap *tap, cw_buffer *const *buffers, uint32_t capaci
         if ((status & TP_STATUS_USER) == 0) break;
         losing = losing || (status & TP_STATUS_LOSING) != 0;
         const uint8_t *packet = (const uint8_t *)header + header->tp_net;
-        if (is_sound(packet, header->tp_snaplen)) {
+        if (cw_tap_is_sound(packet, header->tp_snaplen)) {
             cw_buffer *buffer = buffers[found.count++];
             buffer->length = cw_get16(packet + 2);
             memcpy(cw_buffer_data(buffer), packet, buffer->length);

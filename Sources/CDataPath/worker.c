@@ -31,6 +31,10 @@ static bool watch_tap(cw_worker *worker, int fd) {
     return fd < 0 || (cw_tap_map(&worker->tap, fd, worker->config->worker_count) && watch(worker, fd));
 }
 
+static bool watch_xsks(cw_worker *worker) {
+    return cw_xsks_create(&worker->xsks, worker->config->xdp, worker->index) && watch(worker, worker->xsks.fd);
+}
+
 // Buffers for what moves in a step, and for what the sessions' reorder queues may hold at one time.
 static uint32_t buffers_needed(const cw_engine_config *config, uint32_t slots) {
     uint64_t held = (uint64_t)slots * config->reorder_packets / 4;
@@ -44,7 +48,7 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     worker->engine = engine;
     worker->config = config;
     worker->index = index;
-    worker->gre_fd = worker->tap.fd = worker->frame_fd = worker->tun.fd = -1; // not ours before create has succeeded
+    worker->gre_fd = worker->tap.fd = worker->xsks.fd = worker->frame_fd = worker->tun.fd = -1; // not ours before create has succeeded
     worker->slots = cw_table_slots(config->session_capacity, config->worker_count);
     worker->buffer_count = buffers_needed(config, worker->slots);
     worker->delivered_capacity = 2 * config->batch_size + config->reorder_packets + 2;
@@ -69,7 +73,8 @@ bool cw_worker_create(cw_worker *worker, struct cw_engine *engine, uint32_t inde
     bool memory = sessions && worker->shown_sessions != NULL && worker->by_call != NULL && worker->buffers != NULL &&
                   worker->segment != NULL && worker->delivered != NULL && tun && routes && timers && commands && events;
     return memory && worker->epoll_fd >= 0 && worker->wake_fd >= 0 && watch(worker, worker->wake_fd) &&
-           watch(worker, config->gre_fd[index]) && watch_tap(worker, config->tap_fd[index]) && watch(worker, config->tun_fd[index]);
+           watch(worker, config->gre_fd[index]) && watch_tap(worker, config->tap_fd[index]) && watch_xsks(worker) &&
+           watch(worker, config->tun_fd[index]);
 }
 
 void cw_worker_destroy(cw_worker *worker) {
@@ -91,6 +96,7 @@ void cw_worker_destroy(cw_worker *worker) {
     free(worker->local_addresses);
     free(worker->sources);
     cw_tap_unmap(&worker->tap);
+    cw_xsks_destroy(&worker->xsks);
     if (worker->epoll_fd >= 0) close(worker->epoll_fd);
     if (worker->wake_fd >= 0) close(worker->wake_fd);
 }

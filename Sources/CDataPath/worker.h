@@ -30,6 +30,7 @@
 #include "ip.h"
 #include "io.h"
 #include "io_hop.h"
+#include "io_xdp.h"
 #include "link.h"
 #include "mppe.h"
 #include "prefix_trie.h"
@@ -184,7 +185,7 @@ typedef struct cw_outbox {
         struct sockaddr_in address;
         struct sockaddr_ll interface;
     } to[CW_MAX_BATCH];
-    bool frame[CW_MAX_BATCH]; // with its headers, to leave at the interface
+    uint32_t frame[CW_MAX_BATCH]; // with its headers, to leave at this interface; 0: by the raw socket
     struct {
         _Alignas(struct cmsghdr) uint8_t bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
     } control[CW_MAX_BATCH];
@@ -208,6 +209,7 @@ typedef struct cw_worker {
     cw_wg *wireguard; // NULL: none
     int epoll_fd, wake_fd, gre_fd; // -1: none, or failed for good
     cw_tap tap;                            // of GRE; its descriptor as above
+    cw_xsks xsks;                          // of GRE as well
     int frame_fd;                          // not waited for
     uint32_t identification; // of the next packet that leaves as a frame
     _Atomic uint64_t sent_at_interface, sent_through_stack; // GRE packets; written by the worker alone
@@ -351,6 +353,7 @@ void cw_counters_load(const _Atomic uint64_t *shown, cw_counters *out);
 // worker_receive.c
 void cw_worker_receive(cw_worker *worker, uint64_t now); // one batch from the socket, or a few if sessions compete
 void cw_worker_receive_tapped(cw_worker *worker, uint64_t now); // the same from the ring
+void cw_worker_receive_xsks(cw_worker *worker, uint64_t now);   // and from the sockets of XDP
 void cw_worker_receive_waiting(cw_worker *worker, uint64_t now); // the next turns
 void cw_worker_expire(cw_worker *worker, uint64_t now);  // sessions whose deadline has come
 // An inner packet of ours, about one that came from another user or from the uplink (0: the TUN), back to where that came from.

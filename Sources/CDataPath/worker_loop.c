@@ -44,7 +44,8 @@ static bool has_ring_work(cw_worker *worker) {
 
 // Held back, it looks at everything but what it may not read, which would be ready all the time.
 static int look_aside(const cw_worker *worker, const struct timespec *until, struct epoll_event *ready) {
-    struct pollfd waiting[] = {{worker->wake_fd, POLLIN, 0}, {worker->gre_fd, POLLIN, 0}, {worker->tap.fd, POLLIN, 0}};
+    struct pollfd waiting[] = {
+        {worker->wake_fd, POLLIN, 0}, {worker->gre_fd, POLLIN, 0}, {worker->tap.fd, POLLIN, 0}, {worker->xsks.fd, POLLIN, 0}};
     int count = 0;
     if (ppoll(waiting, sizeof waiting / sizeof *waiting, until, NULL) <= 0) return 0;
     for (size_t i = 0; i < sizeof waiting / sizeof *waiting; i++)
@@ -108,11 +109,12 @@ static int wait_for_work(cw_worker *worker, bool more, struct epoll_event *ready
 // ---- The loop ---------------------------------------------------------------------------------------------------------
 
 bool cw_worker_step(cw_worker *worker, const struct epoll_event *ready, int count, uint64_t now) {
-    bool gre_ready = false, tap_ready = false, tun_ready = false;
+    bool gre_ready = false, tap_ready = false, xsks_ready = false, tun_ready = false;
     for (int i = 0; i < count; i++) {
         if ((ready[i].data.u64 & CW_WG_EPOLL) != 0) continue;
         if (ready[i].data.fd == worker->gre_fd) gre_ready = true;
         else if (ready[i].data.fd == worker->tap.fd) tap_ready = true;
+        else if (ready[i].data.fd == worker->xsks.fd) xsks_ready = true;
         else if (ready[i].data.fd == worker->tun.fd) tun_ready = true;
         else if (ready[i].data.fd == worker->wake_fd) {
             uint64_t ignored;
@@ -125,6 +127,7 @@ bool cw_worker_step(cw_worker *worker, const struct epoll_event *ready, int coun
     bool more = cw_worker_commands(worker, now, commands_per_round);
     cw_worker_flush(worker, now);
     if (tap_ready) cw_worker_receive_tapped(worker, now);
+    if (xsks_ready) cw_worker_receive_xsks(worker, now);
     if (gre_ready && worker->gre_fd >= 0) cw_worker_receive(worker, now);
     if (worker->up.packets > 0) cw_worker_receive_waiting(worker, now);
     cw_worker_leave(worker);
@@ -139,7 +142,7 @@ bool cw_worker_step(cw_worker *worker, const struct epoll_event *ready, int coun
     cw_worker_expire(worker, now);
     cw_worker_send_waiting(worker, now);
     cw_worker_leave(worker);
-    if (worker->up.packets > 0 || worker->down.packets > 0) more = true;
+    if (worker->up.packets > 0 || worker->down.packets > 0 || cw_xsks_kick(&worker->xsks)) more = true;
     if (worker->up.packets == 0 && !worker->more_to_receive) cw_turns_caught_up(&worker->up);
     if (worker->down.packets == 0 && !worker->more_from_uplink) cw_turns_caught_up(&worker->down);
     worker->more_to_receive = worker->more_from_uplink = false;

@@ -395,9 +395,7 @@ void cw_worker_receive_waiting(cw_worker *worker, uint64_t now) {
 }
 
 // True: there is probably more.
-static bool read_tap(cw_worker *worker, uint64_t now) {
-    uint32_t count = take_buffers(worker);
-    cw_tapped found = count > 0 ? cw_tap_receive(&worker->tap, worker->batch, count) : cw_tap_discard(&worker->tap);
+static bool accept_tapped(cw_worker *worker, cw_tapped found, uint32_t count, uint64_t now) {
     worker->live.drops[CW_DROP_GRE_MALFORMED] += found.malformed;
     worker->live.drops[CW_DROP_OVERFLOW] += found.lost;
     give_back(worker, found.count, count);
@@ -406,6 +404,17 @@ static bool read_tap(cw_worker *worker, uint64_t now) {
         accept_packet(worker, worker->batch[i]);
     }
     return found.count > 0 && found.count == count;
+}
+
+static bool read_tap(cw_worker *worker, uint64_t now) {
+    uint32_t count = take_buffers(worker);
+    cw_tapped found = count > 0 ? cw_tap_receive(&worker->tap, worker->batch, count) : cw_tap_discard(&worker->tap);
+    return accept_tapped(worker, found, count, now);
+}
+
+static bool read_xsks(cw_worker *worker, uint64_t now) {
+    uint32_t count = take_buffers(worker);
+    return accept_tapped(worker, cw_xsks_receive(&worker->xsks, worker->batch, count), count, now);
 }
 
 static bool read_socket(cw_worker *worker, uint64_t now) {
@@ -449,6 +458,8 @@ static void receive_from(cw_worker *worker, bool (*read)(cw_worker *, uint64_t),
 }
 
 void cw_worker_receive_tapped(cw_worker *worker, uint64_t now) { receive_from(worker, read_tap, now); }
+
+void cw_worker_receive_xsks(cw_worker *worker, uint64_t now) { receive_from(worker, read_xsks, now); }
 
 void cw_worker_receive(cw_worker *worker, uint64_t now) { receive_from(worker, read_socket, now); }
 

@@ -34,7 +34,7 @@ static void count_departures(_Atomic uint64_t *counter, int packets) {
 static void address_packet(cw_outbox *box, uint32_t i) {
     const cw_session *session = box->sessions[i];
     struct msghdr *header = &box->messages[i].msg_hdr;
-    box->frame[i] = false;
+    box->frame[i] = 0;
     box->vectors[i] = (struct iovec){cw_buffer_data(box->buffers[i]), box->buffers[i]->length};
     box->to[i].address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = session->peer4};
     *header = (struct msghdr){
@@ -65,7 +65,7 @@ static bool address_frame(cw_worker *worker, uint32_t i) {
     if (CW_IPV4_HEADER + (uint32_t)buffer->length > hop.longest || buffer->offset < CW_HOP_FRAME) return false;
     cw_hop_frame(&hop, session->peer4, (uint16_t)worker->identification, cw_buffer_data(buffer), buffer->length);
     worker->identification += worker->config->worker_count; // no other worker's
-    box->frame[i] = true;
+    box->frame[i] = hop.interface;
     box->vectors[i] = (struct iovec){cw_buffer_data(buffer) - CW_HOP_FRAME, CW_HOP_FRAME + (size_t)buffer->length};
     box->to[i].interface = (struct sockaddr_ll){.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)hop.interface};
     box->messages[i].msg_hdr = (struct msghdr){
@@ -77,12 +77,18 @@ static bool address_frame(cw_worker *worker, uint32_t i) {
     return true;
 }
 
-// From the first one up to `end`; returns what is left to send. What the interface refuses is the raw socket's.
+static int send_by_packet_socket(cw_worker *worker, uint32_t from, uint32_t end) {
+    int done;
+    do done = sendmmsg(worker->frame_fd, worker->outbox.messages + from, end - from, MSG_DONTWAIT);
+    while (done < 0 && errno == EINTR);
+    return done;
+}
+
+// From the first one up to `end`, all at one interface; returns what is left to send. What the interface refuses is the raw socket's.
 static uint32_t send_frames(cw_worker *worker, uint32_t from, uint32_t end, uint64_t now) {
     cw_outbox *box = &worker->outbox;
-    int done;
-    do done = sendmmsg(worker->frame_fd, box->messages + from, end - from, MSG_DONTWAIT);
-    while (done < 0 && errno == EINTR);
+    int done = (int)cw_xsks_send(&worker->xsks, box->frame[from], box->vectors + from, end - from);
+    if (done == 0) done = send_by_packet_socket(worker, from, end);
     if (done <= 0) {
         address_packet(box, from);
         return from;
@@ -110,13 +116,13 @@ static uint32_t send_packets(cw_worker *worker, uint32_t from, uint32_t end, uin
     return from;
 }
 
-// In runs of one kind, so that a session's packets keep their order.
+// In runs of one kind and interface, so that a session's packets keep their order.
 static void send_outbox(cw_worker *worker, uint64_t now) {
     cw_outbox *box = &worker->outbox;
     for (uint32_t sent = 0; sent < box->count;) {
         uint32_t end = sent + 1;
         while (end < box->count && box->frame[end] == box->frame[sent]) end++;
-        sent = box->frame[sent] ? send_frames(worker, sent, end, now) : send_packets(worker, sent, end, now);
+        sent = box->frame[sent] != 0 ? send_frames(worker, sent, end, now) : send_packets(worker, sent, end, now);
     }
     box->count = 0;
 }

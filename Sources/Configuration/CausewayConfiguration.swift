@@ -183,8 +183,9 @@ public struct CausewayConfiguration: Sendable, Equatable {
         /// Whether GRE of a call may come from another address than its control connection.
         public var allowAddressChange = false
 
-        /// How GRE comes in: packet rings where they can be had, raw sockets alone, or packet rings or nothing.
-        public enum GRE: String, Sendable, CaseIterable { case auto, raw, packet }
+        /// How GRE comes in: packet rings where they can be had, raw sockets alone, packet rings or nothing, or XDP where it can be had,
+        /// otherwise packet rings where they can.
+        public enum GRE: String, Sendable, CaseIterable { case auto, raw, packet, xdp }
     }
 
     public func pool(named name: String) -> Pool? { pools.first { $0.name == name } }

@@ -7,7 +7,7 @@ import Glibc
 import Musl
 #endif
 
-/// Owner of the C data path. Every unsafe call into it stands in this file.
+/// Owner of the C data path. Every unsafe call into it stands in this file and in Engine+GRE.swift.
 ///
 /// One thread at a time may call it (the control loop); the workers run on threads of their own. Commands that find a ring
 /// full wait here, in order, until `flush` finds room: a session's commands are never reordered or lost.
@@ -21,6 +21,8 @@ public struct Engine: ~Copyable, Sendable {
 
     /// How GRE comes in.
     public let gre: GREBackend
+    /// What was wanted and could not be had for it, with the reasons, where something else serves instead.
+    public let greRefusals: [String]
 
     /// How many of the host's own addresses users can be kept off.
     public static let mostLocalAddresses = Int(CW_MAX_LOCAL_ADDRESSES)
@@ -32,15 +34,16 @@ public struct Engine: ~Copyable, Sendable {
         var engine: OpaquePointer?
         do {
             try Self.openDescriptors(configuration, &native)
-            var backend = try Self.openRings(configuration, &native)
+            var (backend, refusals) = try Self.openReception(configuration, &native)
             var status = cw_engine_create(&native, &engine)
-            if status == .CW_SYSTEM, case .packet = backend, case .rings(_, required: false) = configuration.gre {
+            if status == .CW_SYSTEM, backend.isBesideRaw, !configuration.gre.isRequired {
                 backend = .raw(because: EngineError(.system(errno), "map packet rings").description)
-                Self.closeRings(&native)
+                Self.closeReception(&native)
                 status = cw_engine_create(&native, &engine)
             }
             try EngineError.check(status, "create the data path")
             gre = backend
+            greRefusals = refusals
         } catch {
             Self.closeDescriptors(&native)
             throw error
@@ -144,67 +147,9 @@ public struct Engine: ~Copyable, Sendable {
     }
 
     private static func closeDescriptors(_ native: inout cw_engine_config) {
-        closeRings(&native)
+        closeReception(&native)
         withDescriptors(&native) { gres, tuns in
             for descriptor in Array(gres) + Array(tuns) where descriptor >= 0 { closeDescriptor(descriptor) }
-        }
-    }
-
-    private static func openRings(_ configuration: EngineConfiguration, _ native: inout cw_engine_config) throws(EngineError) -> GREBackend {
-        guard case .rings(let rings, let required) = configuration.gre else { return .raw(because: nil) }
-        do {
-            return .packet(addresses: try openRings(rings, workers: UInt32(clamping: configuration.workers), &native))
-        } catch {
-            closeRings(&native)
-            if required { throw error }
-            return .raw(because: error.description)
-        }
-    }
-
-    private static func openRings(_ rings: GRERings, workers: UInt32, _ native: inout cw_engine_config) throws(EngineError) -> Int {
-        let possible = rings.addresses.filter { $0.address.family == .v4 && cw_tap_possible($0.interface) }
-        guard !possible.isEmpty else {
-            throw EngineError(.system(ENODEV), "take GRE at an interface (no listening address is on an Ethernet interface)")
-        }
-        guard possible.count <= Int(CW_MAX_TAP_ADDRESSES) else {
-            throw EngineError(.system(E2BIG), "take GRE at the interfaces of \(possible.count) addresses (\(CW_MAX_TAP_ADDRESSES) at most)")
-        }
-        var taps = cw_tap_config()
-        taps.address_count = UInt32(possible.count)
-        withUnsafeMutableBytes(of: &taps.addresses) { bytes in
-            let slots = bytes.bindMemory(to: cw_tap_address.self)
-            for (slot, entry) in zip(slots.indices, possible) {
-                slots[slot] = cw_tap_address(interface: entry.interface, address: cw_address(entry.address))
-            }
-        }
-        // One byte stays zero: the end of the name.
-        withUnsafeMutableBytes(of: &taps.table) { $0.copyBytes(from: rings.table.utf8.prefix($0.count - 1)) }
-        let opened = withUnsafeMutableBytes(of: &native.tap_fd) { cw_open_gre_taps(&taps, workers, $0.bindMemory(to: Int32.self).baseAddress) }
-        try EngineError.check(opened, "open packet rings for GRE (CAP_NET_RAW is needed)")
-        try EngineError.check(
-            cw_open_gre_rule(&taps, &native.tap_rule_fd),
-            "make the nftables table \(rings.table) at the interfaces' ingress (CAP_NET_ADMIN and Linux 5.12 are needed, and nobody else's table of that name)")
-        for worker in 0..<Int(workers) {
-            var frames: Int32 = -1
-            let opened = cw_open_gre_frames(&frames)
-            withUnsafeMutableBytes(of: &native.frame_fd) { $0.bindMemory(to: Int32.self)[worker] = frames }
-            try EngineError.check(opened, "open a packet socket to send GRE by (CAP_NET_RAW is needed)")
-        }
-        return possible.count
-    }
-
-    /// The rule first: what arrives in between is the raw sockets'.
-    private static func closeRings(_ native: inout cw_engine_config) {
-        if native.tap_rule_fd >= 0 { closeDescriptor(native.tap_rule_fd) }
-        native.tap_rule_fd = -1
-        withUnsafeMutableBytes(of: &native.tap_fd) { closeAll($0.bindMemory(to: Int32.self)) }
-        withUnsafeMutableBytes(of: &native.frame_fd) { closeAll($0.bindMemory(to: Int32.self)) }
-    }
-
-    private static func closeAll(_ descriptors: UnsafeMutableBufferPointer<Int32>) {
-        for (slot, descriptor) in descriptors.enumerated() where descriptor >= 0 {
-            closeDescriptor(descriptor)
-            descriptors[slot] = -1
         }
     }
 

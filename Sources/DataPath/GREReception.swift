@@ -5,6 +5,8 @@ public enum GREReception: Sendable, Equatable {
     case raw
     /// Rings and packet sockets beside the raw sockets. `required`: there is no engine without them; otherwise the raw sockets serve alone if need be.
     case rings(GRERings, required: Bool)
+    /// XDP programs and their sockets at the interfaces that can, rings for the addresses of the others, and the raw sockets alone if need be.
+    case xdp(GRERings)
 }
 
 public struct GRERings: Sendable, Equatable {
@@ -40,12 +42,36 @@ public enum GREBackend: Sendable, Equatable, CustomStringConvertible {
     case raw(because: String?)
     /// Rings for so many addresses.
     case packet(addresses: Int)
+    /// Programs at these interfaces, and rings for so many addresses of others.
+    case xdp([XDPInterface], packetAddresses: Int)
 
     public var description: String {
         switch self {
         case .raw(nil): "raw sockets"
         case .raw(let reason?): "raw sockets, because: \(reason)"
-        case .packet(let addresses): "packet rings for \(addresses) \(addresses == 1 ? "address" : "addresses"), raw sockets for the rest"
+        case .packet(let addresses): "\(Self.rings(addresses)), raw sockets for the rest"
+        case .xdp(let interfaces, let addresses):
+            "XDP programs at \(interfaces.map(\.description).joined(separator: " and ")), "
+                + (addresses == 0 ? "" : "\(Self.rings(addresses)), ") + "raw sockets for the rest"
         }
+    }
+
+    private static func rings(_ addresses: Int) -> String { "packet rings for \(addresses) \(addresses == 1 ? "address" : "addresses")" }
+}
+
+/// An interface with an XDP program of ours.
+public struct XDPInterface: Sendable, Equatable, CustomStringConvertible {
+    public var name: String
+    /// The driver's own XDP, otherwise that of the kernel.
+    public var native: Bool
+    /// Packets are in our memory from the beginning.
+    public var zeroCopy: Bool
+    public var queues: Int
+    /// Locked memory, in octets.
+    public var memory: Int
+
+    public var description: String {
+        "\(name) (\(native ? "the driver's" : "the kernel's"), \(zeroCopy ? "zero-copy" : "copying"), \(queues) \(queues == 1 ? "queue" : "queues"), "
+            + "\(memory >> 20) MiB)"
     }
 }

@@ -28,6 +28,6 @@ extension CausewayConfiguration {
         let addresses = host.filter { $0.address.family == .v4 && (all || listening.contains($0.address)) }
             .map { GRERings.Address(interface: $0.index, address: $0.address) }
         let rings = GRERings(addresses: Set(addresses).sorted { ($0.interface, $0.address) < ($1.interface, $1.address) }, table: "causeway-\(instance)")
-        return .rings(rings, required: dataPath.gre == .packet)
+        return dataPath.gre == .xdp ? .xdp(rings) : .rings(rings, required: dataPath.gre == .packet)
     }
 }

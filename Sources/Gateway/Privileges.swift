@@ -11,7 +11,8 @@ import Musl
 
 /// What needs root happens before the first byte of a client is read: listening sockets and the directory of the control socket are
 /// made, then the process becomes its own user with CAP_NET_ADMIN and CAP_NET_RAW alone, by running itself again with the sockets
-/// handed over (the protocol of sd_listen_fds(3), so systemd socket units work the same way).
+/// handed over (the protocol of sd_listen_fds(3), so systemd socket units work the same way). With gre = "xdp" it keeps what loads programs and
+/// locks memory as well.
 public enum Privileges {
     /// Returns if nothing has to be given up (not root, or the configuration wants root); otherwise replaces the process.
     public static func drop(_ configuration: CausewayConfiguration) throws {
@@ -39,7 +40,7 @@ public enum Privileges {
             try makeDirectory(folder.isEmpty ? "/" : folder, "the folder of store.path", mode: 0o700, uid, gid)
         }
         let sockets = try configuration.listeners.map(listen)
-        try become(configuration.user, sockets)
+        try become(configuration, sockets)
     }
 
     /// Listening sockets that this process was given (systemd, or `drop`), by the address that they listen on.
@@ -126,7 +127,7 @@ public enum Privileges {
         return descriptor
     }
 
-    private static func become(_ user: String, _ sockets: [CInt]) throws -> Never {
+    private static func become(_ configuration: CausewayConfiguration, _ sockets: [CInt]) throws -> Never {
         var environment: [UnsafeMutablePointer<CChar>?] = []
         var entry = environ
         while let variable = entry.pointee {
@@ -142,8 +143,9 @@ public enum Privileges {
         environment.append(nil)
         var arguments: [UnsafeMutablePointer<CChar>?] = CommandLine.arguments.map { strdup($0) }
         arguments.append(nil)
-        let error = clinux_become("/proc/self/exe", &arguments, &environment, user, sockets, CInt(sockets.count))
-        throw GatewayError("cannot become user \"\(user)\": \(String(cString: strerror(-error)))")
+        let error = clinux_become(
+            "/proc/self/exe", &arguments, &environment, configuration.user, sockets, CInt(sockets.count), configuration.dataPath.gre == .xdp ? 1 : 0)
+        throw GatewayError("cannot become user \"\(configuration.user)\": \(String(cString: strerror(-error)))")
     }
 
     private static func boundEndpoint(_ descriptor: CInt) -> Endpoint? {

@@ -108,6 +108,7 @@ public actor SessionController {
         try engine?.start()
         setSources()
         logger.info("data path started: \(configuration.workerCount) workers, \(engine?.instructionSet ?? "no") kernels")
+        for refusal in engine?.greRefusals ?? [] { logger.warning("\(refusal)") }
         logger.info("GRE comes in through \(engine?.gre.description ?? "nothing")")
     }
 

@@ -108,7 +108,7 @@ struct Bench: ParsableCommand {
     @Option(name: .customLong("backend"), help: ArgumentHelp("The gateway's tunnel: embedded or kernel; may be repeated. (default: embedded)", valueName: "name"))
     var backends: [String] = []
 
-    @Option(name: .customLong("io"), help: ArgumentHelp("How the gateway has its GRE packets ([data-path] gre): raw or packet; may be repeated. (default: its own choice)", valueName: "name"))
+    @Option(name: .customLong("io"), help: ArgumentHelp("How the gateway has its GRE packets ([data-path] gre): raw, packet or xdp; may be repeated. (default: its own choice)", valueName: "name"))
     var ios: [String] = []
 
     @Option(name: .customLong("isa"), help: ArgumentHelp("The gateway's kernels: scalar, avx2, avx512; may be repeated. (default: its own choice)", valueName: "name"))

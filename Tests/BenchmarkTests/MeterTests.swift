@@ -47,7 +47,7 @@ import Testing
             12:00 info causeway: [Gateway] GRE comes in through packet rings for 1 address, raw sockets for the rest
             12:00 info listening
             """
-        #expect(Bed.io(log: log) == "packet rings" && Bed.io(log: "GRE comes in through raw sockets") == "raw sockets" && Bed.io(log: "") == nil)
+        #expect(Bed.io(log: log) == "packet rings" && Bed.io(log: "GRE comes in through raw sockets") == "raw sockets" && Bed.io(log: "GRE comes in through XDP programs at eth0 (the kernel's, copying") == "XDP programs" && Bed.io(log: "") == nil)
         #expect(Bed.kernels(log: log) == "avx512")
         #expect(Bed.kernels(log: "data path failed\n") == nil)
         #expect(Bed.drops(status: #"{"drops": {"source": 3, "too-old": 4}, "sessions": 2}"#) == 7 && Bed.drops(status: "{}") == nil && Bed.drops(status: "no socket") == nil)

@@ -50,7 +50,7 @@ import Testing
         Wrong("pptp", "idle-connection-timeout", "-1"),
         Wrong("pptp", "stop-timeout", "61"),
         Wrong("pptp", "allowed-sources", "\"192.0.2.0/24\""), Wrong("pptp", "blocked-sources", "7"),
-        Wrong("data-path", "gre", "\"xdp\""), Wrong("data-path", "gre", "true"),
+        Wrong("data-path", "gre", "\"dpdk\""), Wrong("data-path", "gre", "true"),
         Wrong("ppp", "mru", "575"), Wrong("ppp", "mru", "1457"), Wrong("ppp", "mtu", "0"),
         Wrong("ppp", "echo-interval", "\"61m\""),
         Wrong("ppp", "echo-failures", "0"), Wrong("ppp", "dns", "\"10.0.0.1\""), Wrong("ppp", "nbns", "7"),

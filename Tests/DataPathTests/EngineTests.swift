@@ -88,6 +88,65 @@ import Testing
         }
     }
 
+    /// A TAP has no memory of its own for XDP: the kernel's serves.
+    @Test func xdpWhereItCanBeHad() async throws {
+        try await Self.withEthernet {
+            let engine = try Engine(Self.configuration {
+                $0.workers = 2
+                $0.gre = .xdp(Self.rings())
+            })
+            guard case .xdp(let interfaces, packetAddresses: 0) = engine.gre, let one = interfaces.first, interfaces.count == 1 else {
+                Issue.record("\(engine.gre), \(engine.greRefusals)")
+                return
+            }
+            #expect(one.name == "cwdummy0" && !one.zeroCopy && one.queues == 1 && one.memory == 5 << 20)
+            #expect(engine.greRefusals == [])
+            // The interface is the first engine's; rings can be had.
+            let second = try Engine(Self.configuration {
+                $0.interface = "cwt1"
+                $0.workers = 2
+                $0.gre = .xdp(Self.rings())
+            })
+            #expect(second.gre == .packet(addresses: 1))
+            #expect(second.greRefusals.count == 1 && second.greRefusals[0].hasPrefix("no XDP program at cwdummy0: cannot "))
+            try engine.start()
+            engine.stop()
+        }
+    }
+
+    @Test func xdpForSomeInterfacesOnly() async throws {
+        try await Self.withEthernet {
+            let other = try Tap("cwdummy1")
+            defer { other.end() }
+            let taken = try Engine(Self.configuration {
+                $0.interface = "cwt1"
+                $0.gre = .xdp(Self.rings("cwdummy1"))
+            })
+            var both = Self.rings()
+            both.addresses += Self.rings("cwdummy1").addresses + Self.rings("lo").addresses
+            let engine = try Engine(Self.configuration { [both] in $0.gre = .xdp(both) })
+            let description = engine.gre.description
+            #expect(description.hasPrefix("XDP programs at cwdummy0 (") && description.hasSuffix(", packet rings for 1 address, raw sockets for the rest"))
+            #expect(engine.greRefusals.count == 1 && engine.greRefusals[0].contains("cwdummy1"))
+            #expect(taken.greRefusals == [])
+            let lo = try Engine(Self.configuration {
+                $0.interface = "cwt2"
+                $0.gre = .xdp(Self.rings("lo"))
+            })
+            let reason = Self.reason(lo.gre)
+            #expect(reason.contains("no listening address is on an Ethernet interface"))
+        }
+    }
+
+    @Test func howXDPIsDescribed() {
+        let eth0 = XDPInterface(name: "eth0", native: true, zeroCopy: true, queues: 4, memory: 20 << 20)
+        let eth1 = XDPInterface(name: "eth1", native: false, zeroCopy: false, queues: 1, memory: 5 << 20)
+        #expect(
+            GREBackend.xdp([eth0, eth1], packetAddresses: 2).description
+                == "XDP programs at eth0 (the driver's, zero-copy, 4 queues, 20 MiB) and eth1 (the kernel's, copying, 1 queue, 5 MiB), "
+                + "packet rings for 2 addresses, raw sockets for the rest")
+    }
+
     @Test func rawSocketsWhereThereIsNoEthernet() async throws {
         try await apart {
             let lo = GRERings(addresses: [.init(interface: if_nametoindex("lo"), address: IPAddress("127.0.0.1")!)], table: "causeway-tests")

@@ -38,6 +38,7 @@ import Testing
         #expect(
             try Self.reception(["192.0.2.1", "198.51.100.1"], .packet)
                 == .rings(Self.rings([(2, "198.51.100.1"), (3, "192.0.2.1")]), required: true))
+        #expect(try Self.reception(["192.0.2.1"], .xdp) == .xdp(Self.rings([(3, "192.0.2.1")])))
         #expect(try Self.reception(["203.0.113.9"], .auto) == .rings(Self.rings([]), required: false))
     }
 

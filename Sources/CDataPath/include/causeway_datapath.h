@@ -115,6 +115,7 @@ typedef struct cw_engine_config {
     int32_t gre_fd[CW_MAX_WORKERS]; // raw GRE socket of each worker
     int32_t tap_fd[CW_MAX_WORKERS]; // ring of each worker
     int32_t tap_rule_fd;            // and their ingress rule, which ends with cw_engine_stop
+    struct cw_xdp *xdp; // NULL: none. The engine's from create on, as the descriptors; ends with cw_engine_stop
     int32_t frame_fd[CW_MAX_WORKERS]; // packet socket of each worker, by which GRE leaves at the interface where the next hop is known
     int32_t tun_fd[CW_MAX_WORKERS]; // TUN queue of each worker (IFF_VNET_HDR, IFF_NO_PI)
 } cw_engine_config;
@@ -156,6 +157,35 @@ cw_status cw_open_gre_taps(const cw_tap_config *config, uint32_t worker_count, i
 // the rings and closed before them. Needs CAP_NET_ADMIN and a kernel from 5.12 on; CW_SYSTEM with EPERM also when another process
 // has the table.
 cw_status cw_open_gre_rule(const cw_tap_config *config, int32_t *fd);
+
+// GRE taken by an XDP program of ours at the interface, and sent by the same sockets (Sources/CDataPath/io_xdp.h). The raw sockets have to be
+// open as well. An interface belongs either here or among the addresses of the rings.
+typedef struct cw_xdp cw_xdp;
+
+typedef enum CW_CLOSED_ENUM cw_xdp_mode {
+    CW_XDP_BEST = 0, // the driver's own XDP if it has one, zero-copy if it can
+    CW_XDP_NATIVE,
+    CW_XDP_GENERIC, // that of the kernel, for any driver
+} cw_xdp_mode;
+
+typedef struct cw_xdp_config {
+    uint32_t interface;     // index
+    uint32_t address_count; // 1...CW_MAX_TAP_ADDRESSES
+    cw_address addresses[CW_MAX_TAP_ADDRESSES]; // IPv4, of that interface
+    cw_xdp_mode mode;
+} cw_xdp_config;
+
+typedef struct cw_xdp_report {
+    const char *failed; // CW_SYSTEM: what could not be done; errno says why. Static storage
+    uint32_t queues;    // of the interface, with a socket for each worker
+    bool native, zero_copy;
+    uint64_t memory; // octets that are locked for it
+} cw_xdp_report;
+
+cw_status cw_xdp_create(uint32_t worker_count, cw_xdp **out);
+// One more interface, whose GRE does not reach the stack from here on; on failure it is as before. Needs CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW.
+cw_status cw_xdp_add(cw_xdp *xdp, const cw_xdp_config *config, cw_xdp_report *report);
+void cw_xdp_destroy(cw_xdp *xdp); // NULL: nothing happens
 
 // A packet socket that sends frames past the queueing discipline and receives none. Needs CAP_NET_RAW.
 cw_status cw_open_gre_frames(int32_t *fd);

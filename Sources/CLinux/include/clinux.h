@@ -23,11 +23,12 @@ void clinux_give_back_memory(void);
 
 // Replaces this process by `path` running as `user` (from the password database, its groups included) with CAP_NET_ADMIN and
 // CAP_NET_RAW as its only capabilities: permitted, effective, inheritable and ambient; bounding set cut down to them; no new privileges.
+// `for_xdp` keeps CAP_BPF and CAP_IPC_LOCK as well, as far as this process has them.
 // `descriptors` become 3, 4, … of the new program in that order; every other descriptor above 2 must be close-on-exec.
 // LISTEN_PID and LISTEN_FDS (sd_listen_fds(3)) are set by the caller in `environment`.
 // Returns only on failure. Works with other threads running: exec ends them.
 int clinux_become(const char *path, char *const arguments[], char *const environment[], const char *user, const int *descriptors,
-                  int count);
+                  int count, int for_xdp);
 
 // 1 if this process has CAP_NET_ADMIN and CAP_NET_RAW in effect, 0 if not.
 int clinux_has_capabilities(void);
