@@ -145,6 +145,18 @@ static inline void check_each_packet(void *ends, arrived (*look)(void *), size_t
     put(&made, "far0");
     expect(ends, look, "with options", in_raw);
 
+    // Options that look like the GRE header, and have one of the stack's numbers that nobody uses.
+    made = plain();
+    memmove(made.bytes + 34 + 16, made.bytes + 34, made.length - 34);
+    memset(made.bytes + 34, 0, 16);
+    memcpy(made.bytes + 34, (const uint8_t[]){1, 1, 0x88, 0x0B}, 4);
+    made.bytes[14] = 0x49;
+    made.length += 16;
+    cw_put16(made.bytes + 14 + 2, (uint16_t)(made.length - 14));
+    finish(&made);
+    put(&made, "far0");
+    expect(ends, look, "with options like GRE", in_raw);
+
     made = plain();
     made.bytes[14 + 16 + 2] = 1; // 10.77.1.1
     finish(&made);
