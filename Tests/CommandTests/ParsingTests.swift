@@ -24,6 +24,7 @@ import Testing
         ["hub", "nonsense"], ["hub", "config", "peers"], ["hub", "config", "--diff", "a", "--merge", "b"], ["hub", "config", "--keep-others"],
         ["hub", "config", "--merge", "a", "--json"], ["hub", "config", "--interface", "a b"], ["hub", "config", "--interface", "$(reboot)"],
         ["hub", "config", "--interface", "sixteen-bytes-xx"], ["hub", "identities", "ann"], ["hub", "prune", "ann"],
+        ["top", "--interval", "0"], ["top", "--interval", "nan"], ["top", "--count", "0"], ["top", "--limit", "0"], ["top", "--sort", "luck"], ["top", "x"],
     ])
     func usageErrors(_ arguments: [String]) {
         #expect(fails(arguments).code == 64)

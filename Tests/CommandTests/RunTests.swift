@@ -62,16 +62,25 @@ import Testing
         }
     }
 
+    /// Two looks for the first table, one more for each that follows.
+    @Test(arguments: [(["--json"], 2), (["--count", "3"], 4), (["--count", "2", "--json", "--sort", "drops"], 3)])
+    func topLooksAgainAndAgain(_ more: [String], _ looks: Int) async throws {
+        let (code, asked) = try await run(["top", "--interval", "0.1"] + more, answer: "[]")
+        #expect(code == 0)
+        #expect(asked == Array(repeating: "GET /v1/sessions HTTP/1.1", count: looks))
+    }
+
     @Test func aRefusalIsExitCodeOne() async throws {
         let no = "{\"error\":{\"message\":\"no\"}}"
         #expect(try await run(["disconnect", "ann"], answer: no, status: "404 Not Found").code == 1)
         #expect(try await run(["reload"], answer: no, status: "422 Unprocessable Content").code == 1)
         #expect(try await run(["sessions"], answer: "rubbish").code == 1)
+        #expect(try await run(["top"], answer: no, status: "500 Internal Server Error").code == 1)
         #expect(try await run(["status"], answer: "", status: "500 Internal Server Error").code == 1)
     }
 
     @Test func nobodyThereIs69() async {
-        for command in [["sessions"], ["status"], ["reload"], ["disconnect", "ann"], ["hub", "identities"]] {
+        for command in [["sessions"], ["top"], ["status"], ["reload"], ["disconnect", "ann"], ["hub", "identities"]] {
             #expect(await run(command + ["--socket", "/tmp/cwt-no-such-socket"]) == 69)
         }
     }
