@@ -174,8 +174,9 @@ static void together_inwards(contender *c, unsigned sessions) {
         cw_buffer *buffers[BATCH], *delivered[BATCH];
         cw_mppe_chain chains[BATCH];
         cw_mppe_job jobs[BATCH];
+        cw_mppe_work work = {.jobs = jobs};
         unsigned ids[BATCH];
-        size_t counts[BATCH], runs[BATCH], chain_count = 0, job_count = 0, done = 0;
+        size_t counts[BATCH], runs[BATCH], chain_count = 0, done = 0;
         cw_mppe_stocks_step(&c->stocks);
         for (unsigned s = 0; s < sessions; s++) {
             bool needed;
@@ -185,11 +186,8 @@ static void together_inwards(contender *c, unsigned sessions) {
             if (needed) chain_count++;
         }
         cw_mppe_batch_keys(&kernels, chains, chain_count);
-        for (unsigned s = 0; s < sessions; s++) {
-            cw_link_prepare(c->ends[s].link, buffers + s * each, runs[s], jobs + job_count);
-            job_count += runs[s];
-        }
-        cw_mppe_batch_crypt(&kernels, jobs, job_count, NULL, 0);
+        for (unsigned s = 0; s < sessions; s++) cw_link_prepare(c->ends[s].link, buffers + s * each, runs[s], &work);
+        cw_mppe_batch_work(&kernels, &work);
         for (unsigned s = 0; s < sessions; s++) {
             cw_delivered out[4 * BATCH];
             size_t got = cw_link_receive_opened(c->ends[s].link, clock_now, buffers + s * each, counts[s], runs[s], out, 4 * BATCH, &c->pool);
@@ -263,8 +261,9 @@ static void together_outwards(contender *c, unsigned sessions) {
         cw_buffer *buffers[BATCH], *out[BATCH];
         cw_mppe_chain chains[BATCH];
         cw_mppe_job jobs[BATCH];
+        cw_mppe_work work = {.jobs = jobs};
         unsigned ids[BATCH];
-        size_t chain_count = 0, job_count = 0;
+        size_t chain_count = 0;
         for (unsigned n = 0; n < BATCH; n++) ids[n] = at + n % each * sessions + n / each;
         open_sealed(c, ids, BATCH, buffers, sessions);
         cw_mppe_stocks_step(&c->stocks);
@@ -272,9 +271,8 @@ static void together_outwards(contender *c, unsigned sessions) {
             if (cw_link_send_plan(c->ends[s].link, each, &chains[chain_count])) chain_count++;
         cw_mppe_batch_keys(&kernels, chains, chain_count);
         for (unsigned s = 0; s < sessions; s++)
-            require(cw_link_send_planned(c->ends[s].link, CALL, buffers + s * each, each, out + s * each, jobs, &job_count, &c->pool) == each,
-                    "not sent");
-        cw_mppe_batch_crypt(&kernels, jobs, job_count, NULL, 0);
+            require(cw_link_send_planned(c->ends[s].link, CALL, buffers + s * each, each, out + s * each, &work, &c->pool) == each, "not sent");
+        cw_mppe_batch_work(&kernels, &work);
         for (unsigned n = 0; n < BATCH; n++) leave(c, ids[n], out[n]);
     }
 }

@@ -45,10 +45,10 @@ void cw_pool_give(cw_pool *pool, cw_buffer *buffer);
 
 typedef struct cw_link cw_link; // defined in link_internal.h; size by cw_link_size()
 struct cw_mppe_chain;
-struct cw_mppe_job;
 struct cw_mppe_kernels;
 struct cw_mppe_stocks;
 struct cw_mppe_streams;
+struct cw_mppe_work;
 
 typedef struct cw_link_limits {
     uint32_t reorder_packets;
@@ -101,14 +101,14 @@ size_t cw_link_receive(cw_link *link, uint64_t now, cw_buffer *const *packets, s
                        cw_pool *pool);
 
 // The same in steps, for a worker that decrypts what one call brought for all of its links at once. For each link open, then plan; then
-// cw_mppe_batch_keys for all chains; prepare; cw_mppe_batch_crypt for all jobs; and receive_opened, packet by packet in order. What is
+// cw_mppe_batch_keys for all chains; prepare; cw_mppe_batch_work for all; and receive_opened, packet by packet in order. What is
 // planned are packets in order with nothing held and keys that are near: everything else goes its way in receive_opened.
 enum { CW_LINK_RUN = 64 }; // packets that are planned at most
 // Takes off the GRE headers. What is left in packets[], compacted, has a payload; the others are given back to the pool.
 size_t cw_link_open(cw_link *link, uint64_t now, cw_buffer **packets, size_t count, cw_pool *pool);
 // How many of the packets, from the first on, can be decrypted ahead; *needed says whether they need *chain.
 size_t cw_link_plan(cw_link *link, cw_buffer *const *packets, size_t count, struct cw_mppe_chain *chain, bool *needed);
-void cw_link_prepare(cw_link *link, cw_buffer *const *packets, size_t run, struct cw_mppe_job *jobs); // `run` jobs
+void cw_link_prepare(cw_link *link, cw_buffer *const *packets, size_t run, struct cw_mppe_work *work); // adds `run` jobs or streams
 size_t cw_link_receive_opened(cw_link *link, uint64_t now, cw_buffer *const *packets, size_t count, size_t run, cw_delivered *out,
                               size_t capacity, cw_pool *pool);
 
@@ -122,10 +122,10 @@ uint32_t cw_link_held(const cw_link *link);
 size_t cw_link_send_data(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
                          cw_pool *pool);
 // The same in steps: plan for each link, at most CW_LINK_RUN packets and once before each cw_link_send_planned; cw_mppe_batch_keys;
-// send_planned, which appends to jobs[*job_count] at most one job for each packet; cw_mppe_batch_crypt, and then they may leave.
+// send_planned, which adds to *work at most one job or stream for each packet; cw_mppe_batch_work, and then they may leave.
 bool cw_link_send_plan(cw_link *link, size_t count, struct cw_mppe_chain *chain); // true: *chain is needed
 size_t cw_link_send_planned(cw_link *link, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
-                            struct cw_mppe_job *jobs, size_t *job_count, cw_pool *pool);
+                            struct cw_mppe_work *work, cw_pool *pool);
 // One control frame (clear, FF 03 in front unless protocol != LCP and ACFC is on). Buffer data = frame payload.
 void cw_link_send_control(cw_link *link, uint64_t now, uint16_t peer_call_id, uint16_t protocol, cw_buffer *buffer);
 // Frames that the link itself has to send (Reset-Request/-Ack, stand-alone acks): builds up to `capacity` complete GRE packets

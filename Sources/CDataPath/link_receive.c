@@ -154,11 +154,23 @@ static uint8_t *mppe_packet(cw_buffer *buffer, size_t *length) {
     return frame + ppp.length;
 }
 
-// With something held, or a gap in which the count may have wrapped, what one packet does decides how the next one is looked at. (Only
-// stateless packets can be decrypted ahead; cw_mppe_ahead knows.)
+_Static_assert(CW_LINK_RUN < 256, "a run of stateful packets has one flag packet at most");
+
+static size_t plan_stateful(const cw_link *link, cw_buffer *const *packets, size_t count) {
+    size_t run = 0;
+    for (; run < count && run < CW_LINK_RUN && packets[run]->sequence == link->window.expected + (uint32_t)run; run++) {
+        size_t length;
+        const uint8_t *packet = mppe_packet(packets[run], &length);
+        if (packet == NULL || !cw_mppe_follows(&link->receiver, packet, length, (uint32_t)run)) break;
+    }
+    return run;
+}
+
+// With something held, or a gap in which the count may have wrapped, what one packet does decides how the next one is looked at.
 size_t cw_link_plan(cw_link *link, cw_buffer *const *packets, size_t count, cw_mppe_chain *chain, bool *needed) {
     *needed = false;
-    if (link->held != NULL) return 0;
+    if (link->held != NULL || !cw_link_receives_encrypted(link)) return 0;
+    if (!link->receiver.stateless) return plan_stateful(link, packets, count);
     uint32_t expected = link->window.expected;
     unsigned keys = 0;
     size_t run = 0;
@@ -174,30 +186,50 @@ size_t cw_link_plan(cw_link *link, cw_buffer *const *packets, size_t count, cw_m
     return run;
 }
 
-void cw_link_prepare(cw_link *link, cw_buffer *const *packets, size_t run, cw_mppe_job *jobs) {
-    for (size_t n = 0; n < run; n++) {
-        size_t length;
-        uint8_t *packet = mppe_packet(packets[n], &length);
-        cw_mppe_prepare(&link->receiver, packet, length, &jobs[n]);
-        packets[n]->flags = CW_BUFFER_PREPARED;
-    }
+static void find_spans(cw_buffer *const *packets, size_t run, cw_mppe_span spans[CW_LINK_RUN]) {
+    for (size_t n = 0; n < run; n++) spans[n].packet = mppe_packet(packets[n], &spans[n].length);
 }
 
-// For one link alone.
+void cw_link_prepare(cw_link *link, cw_buffer *const *packets, size_t run, cw_mppe_work *work) {
+    cw_mppe_span spans[CW_LINK_RUN];
+    if (run == 0) return;
+    find_spans(packets, run, spans);
+    for (size_t n = 0; n < run; n++) packets[n]->flags = CW_BUFFER_PREPARED;
+    if (!link->receiver.stateless) {
+        cw_mppe_prepare_run(&link->receiver, spans, run, work);
+        return;
+    }
+    for (size_t n = 0; n < run; n++)
+        cw_mppe_prepare(&link->receiver, spans[n].packet, spans[n].length, &work->jobs[work->job_count++]);
+}
+
+// The stateful packets of a run whose plaintext is right; those after them have to go the other way.
+static size_t settle(cw_link *link, cw_buffer *const *packets, size_t run) {
+    cw_mppe_span spans[CW_LINK_RUN];
+    find_spans(packets, run, spans);
+    size_t proven = cw_mppe_settle(&link->receiver, link->prefixes, link->prefix_count, spans, run);
+    for (size_t n = proven; n < run; n++) packets[n]->flags = 0;
+    return proven;
+}
+
+// For one link alone. The packets of a stateful one have nothing to be side by side with.
 static size_t prepare_run(cw_link *link, cw_buffer *const *packets, size_t count) {
+    if (!link->receiver.stateless) return 0;
     cw_mppe_job jobs[CW_LINK_RUN];
+    cw_mppe_work work = {.jobs = jobs};
     cw_mppe_chain chain;
     bool needed;
     size_t run = cw_link_plan(link, packets, count, &chain, &needed);
     if (needed) cw_mppe_batch_keys(link->shared->kernels, &chain, 1);
-    cw_link_prepare(link, packets, run, jobs);
-    cw_mppe_batch_crypt(link->shared->kernels, jobs, run, NULL, 0);
+    cw_link_prepare(link, packets, run, &work);
+    cw_mppe_batch_work(link->shared->kernels, &work);
     return run;
 }
 
 size_t cw_link_receive_opened(cw_link *link, uint64_t now, cw_buffer *const *packets, size_t count, size_t run, cw_delivered *out,
                               size_t capacity, cw_pool *pool) {
     cw_link_output output = {.out = out, .capacity = capacity, .pool = pool, .now = now};
+    if (run > 0 && !link->receiver.stateless) run = settle(link, packets, run);
     drain(link, &output);
     for (size_t n = 0; n < count;) {
         if (run == 0) run = prepare_run(link, packets + n, count - n);

@@ -46,7 +46,7 @@ bool cw_link_send_plan(cw_link *link, size_t count, cw_mppe_chain *chain) {
 }
 
 size_t cw_link_send_planned(cw_link *link, uint16_t peer_call_id, cw_buffer *const *packets, size_t count, cw_buffer **out,
-                            cw_mppe_job *jobs, size_t *job_count, cw_pool *pool) {
+                            cw_mppe_work *work, cw_pool *pool) {
     size_t sent = 0;
     for (size_t n = 0; n < count; n++) {
         cw_buffer *buffer = packets[n];
@@ -61,9 +61,7 @@ size_t cw_link_send_planned(cw_link *link, uint16_t peer_call_id, cw_buffer *con
             size_t length = cw_ppp_prepend(cw_buffer_data(buffer), protocol, true, false) + CW_MPPE_HEADER;
             buffer->offset -= (uint16_t)length;
             buffer->length += (uint16_t)length;
-            if (cw_mppe_transmit(&link->transmitter, &link->counters->key_changes, cw_buffer_data(buffer), buffer->length,
-                                 &jobs[*job_count]))
-                ++*job_count;
+            cw_mppe_transmit(&link->transmitter, &link->counters->key_changes, cw_buffer_data(buffer), buffer->length, work);
             protocol = CW_PPP_COMPRESSED;
         }
         put_ppp(link, protocol, buffer);
@@ -79,12 +77,13 @@ size_t cw_link_send_data(cw_link *link, uint64_t now, uint16_t peer_call_id, cw_
     size_t sent = 0;
     for (size_t at = 0, n; at < count; at += n) {
         cw_mppe_job jobs[CW_LINK_RUN];
+        cw_mppe_stream streams[CW_LINK_RUN];
+        cw_mppe_work work = {.jobs = jobs, .streams = streams};
         cw_mppe_chain chain;
-        size_t job_count = 0;
         n = count - at < CW_LINK_RUN ? count - at : CW_LINK_RUN;
         if (cw_link_send_plan(link, n, &chain)) cw_mppe_batch_keys(link->shared->kernels, &chain, 1);
-        sent += cw_link_send_planned(link, peer_call_id, packets + at, n, out + sent, jobs, &job_count, pool);
-        cw_mppe_batch_crypt(link->shared->kernels, jobs, job_count, NULL, 0);
+        sent += cw_link_send_planned(link, peer_call_id, packets + at, n, out + sent, &work, pool);
+        cw_mppe_batch_work(link->shared->kernels, &work);
     }
     return sent;
 }

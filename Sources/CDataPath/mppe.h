@@ -42,7 +42,7 @@ enum { // ours
 // What only stateful directions need, and large: kept apart, so that the memory of a stateless session does not have it.
 typedef struct cw_mppe_streams {
     cw_rc4 receive;   // for the packet `next`
-    cw_rc4 tentative; // where the stream is if the last packets in order, which proved nothing, were genuine
+    cw_rc4 tentative; // where the stream is if the last packets in order, which proved nothing, were genuine; or those of a batch
     cw_rc4 transmit;
 } cw_mppe_streams;
 
@@ -107,19 +107,30 @@ bool cw_mppe_receiver_init(cw_mppe_receiver *receiver, const cw_rekey *rekey, cw
 // otherwise the packet is unchanged. With `probe`, neither packet nor state change in any case.
 cw_mppe_result cw_mppe_receive(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length, bool probe);
 
-// The batch way for stateless packets that come in order. ahead: how many keys have to be in the stock for this packet, 0: it goes the
-// other way. prepare fills in the job that decrypts the packet in place, once they are there; after cw_mppe_batch_crypt,
-// receive_prepared proves and commits. Not proven means: the plaintext is lost, drop it.
+// The batch way for packets that come in order. Stateless: ahead says how many keys have to be in the stock for this packet, 0: it goes
+// the other way. prepare adds the job that decrypts the packet in place, once they are there; after cw_mppe_batch_crypt, receive_prepared
+// proves and commits. Not proven means: the plaintext is lost, drop it.
 unsigned cw_mppe_ahead(const cw_mppe_receiver *receiver, const uint8_t *packet, size_t length);
 void cw_mppe_prepare(const cw_mppe_receiver *receiver, uint8_t *packet, size_t length, cw_mppe_job *job);
+// Stateful: follows says whether a packet may be the n-th of a run, fewer than 256; prepare_run adds the streams; settle, after
+// cw_mppe_batch_crypt, says how many, from the first on, have proved themselves: those are for receive_prepared. The others are as they
+// arrived.
+typedef struct cw_mppe_span {
+    uint8_t *packet;
+    size_t length;
+} cw_mppe_span;
+bool cw_mppe_follows(const cw_mppe_receiver *receiver, const uint8_t *packet, size_t length, uint32_t n);
+void cw_mppe_prepare_run(cw_mppe_receiver *receiver, const cw_mppe_span *spans, size_t count, cw_mppe_work *work);
+size_t cw_mppe_settle(cw_mppe_receiver *receiver, const cw_prefix *prefixes, uint32_t prefix_count, const cw_mppe_span *spans,
+                      size_t count);
 cw_mppe_result cw_mppe_receive_prepared(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length);
 
 // As for the receiver.
 void cw_mppe_transmitter_clear(cw_mppe_transmitter *transmitter);
 bool cw_mppe_transmitter_init(cw_mppe_transmitter *transmitter, const cw_rekey *rekey, cw_mppe_streams *streams);
-// packet[0..<length] is room for the MPPE header, then the plaintext. Writes the header; a stateful packet is encrypted at once and
-// false returned, for a stateless one *job does it. Its key is the next one of keys.stock, or derived here if there is none.
-bool cw_mppe_transmit(cw_mppe_transmitter *transmitter, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_job *job);
+// packet[0..<length] is room for the MPPE header, then the plaintext. Writes the header and adds to *work what encrypts it, a job or a
+// stream; the transmitter is not valid before that is done. A new key is the next one of keys.stock, or derived here if there is none.
+void cw_mppe_transmit(cw_mppe_transmitter *transmitter, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_work *work);
 
 static inline bool cw_mppe_is_flag(uint16_t count) { return (count & 0xff) == 0xff; }
 
@@ -129,9 +140,11 @@ static inline bool cw_mppe_is_flag(uint16_t count) { return (count & 0xff) == 0x
 static inline cw_proof cw_mppe_needed(const cw_mppe_context *context, uint32_t difference) {
     return context->in_order && difference == 0 ? CW_PROOF_WELL_FORMED : CW_PROOF_EVIDENCE;
 }
+bool cw_mppe_malformed(uint16_t header, size_t length);
 cw_proof cw_mppe_try_key(const cw_mppe_receiver *receiver, const cw_mppe_context *context, const uint8_t *key, const uint8_t *cipher,
                          size_t length, cw_ppp_header *inner);
 cw_mppe_result cw_mppe_receive_stateful(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint16_t header, uint8_t *cipher,
                                         size_t length, bool probe);
+cw_mppe_result cw_mppe_receive_settled(cw_mppe_receiver *receiver, const cw_mppe_context *context, const uint8_t *packet, size_t length);
 
 #endif

@@ -17,26 +17,61 @@ typedef struct item {
     uint8_t key_length;
 } item;
 
-static bool is_active(const cw_mppe_way *active, size_t count, const cw_rc4 *rc4) {
-    for (size_t n = 0; n < count; n++)
-        if (active[n].rc4 == rc4) return true;
-    return false;
+// Which of the streams after each one is the next of the same session, 0: none; and which have one before them.
+typedef struct order {
+    uint8_t follower[2 * WINDOW];
+    bool waits[2 * WINDOW];
+} order;
+
+static void find_followers(order *order, const item *items, size_t first_stream, size_t count) {
+    memset(order, 0, sizeof *order);
+    for (size_t n = first_stream + 1; n < count; n++) {
+        for (size_t m = n; m-- > first_stream;) {
+            if (items[m].way.rc4 != items[n].way.rc4) continue;
+            order->follower[m] = (uint8_t)n;
+            order->waits[n] = true;
+            break;
+        }
+    }
 }
 
-// In the order of the array, and never two ways at one RC4: streams of one session stay in order.
-static void crypt_items(const item *items, size_t count) {
+// Item n, or the first after it in its session that has anything to do, takes *way. 0: there is none, else its number plus 1.
+static size_t begin_item(cw_mppe_way *way, const item *items, const order *order, size_t n) {
+    for (;; n = order->follower[n]) {
+        const item *item = &items[n];
+        if (item->key != NULL) cw_rc4_key(item->way.rc4, item->key, item->key_length);
+        if (item->way.length > 0) {
+            *way = item->way;
+            return n + 1;
+        }
+        if (order->follower[n] == 0) return 0;
+    }
+}
+
+// Never two ways at one RC4: the streams of a session follow each other in one way.
+static void crypt_items(const item *items, size_t first_stream, size_t count) {
     cw_mppe_way active[CW_MPPE_WAYS];
-    size_t running = 0, next = 0;
+    size_t numbers[CW_MPPE_WAYS], running = 0, next = 0; // numbers: of the items in the ways, plus 1
+    order order;
+    find_followers(&order, items, first_stream, count);
     do {
-        while (running < CW_MPPE_WAYS && next < count && !is_active(active, running, items[next].way.rc4)) {
-            const item *item = &items[next++];
-            if (item->key != NULL) cw_rc4_key(item->way.rc4, item->key, item->key_length);
-            if (item->way.length > 0) active[running++] = item->way;
+        for (; running < CW_MPPE_WAYS && next < count; next++) {
+            if (order.waits[next]) continue;
+            numbers[running] = begin_item(&active[running], items, &order, next);
+            if (numbers[running] != 0) running++;
         }
         if (running > 0) cw_mppe_ways_crypt(active, running);
         size_t left = 0;
-        for (size_t n = 0; n < running; n++)
-            if (active[n].length > 0) active[left++] = active[n];
+        for (size_t n = 0; n < running; n++) {
+            size_t number = numbers[n];
+            if (active[n].length == 0) {
+                size_t follower = order.follower[number - 1];
+                number = follower == 0 ? 0 : begin_item(&active[n], items, &order, follower);
+            }
+            if (number == 0) continue;
+            active[left] = active[n];
+            numbers[left++] = number;
+        }
         running = left;
     } while (running > 0 || next < count);
 }
@@ -102,7 +137,7 @@ static void crypt_window(const cw_mppe_kernels *kernels, const cw_mppe_lane *lan
             .key_length = stream->key_length,
         };
     }
-    crypt_items(items, left + stream_count);
+    crypt_items(items, left, left + stream_count);
     explicit_bzero(states, left * sizeof *states);
 }
 

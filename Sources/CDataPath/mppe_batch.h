@@ -5,12 +5,12 @@
 //   1. Keys. Per direction of a session one cw_mppe_chain with as many keys as the batch needs beyond those in its stock (mppe_stock.h):
 //      cw_link_plan, cw_link_send_plan. The chain does not depend on the data, so an idle worker fills the stocks beforehand.
 //   2. cw_mppe_batch_keys once for all chains.
-//   3. Jobs, one for each stateless packet, several packets of one session being several jobs: cw_link_prepare, cw_link_send_planned.
+//   3. Work (cw_mppe_work): a job for each stateless packet, several packets of one session being several jobs, and a stream for each
+//      stateful one, those of one session being one lane: cw_link_prepare, cw_link_send_planned.
 //   4. cw_mppe_batch_crypt once for all of them, in place.
 //   5. The links, packet by packet in order, commit or reject by evidence: cw_link_receive_opened. RC4 undoes itself, so a plaintext
-//      that proves nothing can be turned back into what arrived.
-// A stateful packet can be a cw_mppe_stream of the same batch. The links do not make use of that: a stateful receiver has to look at each
-// packet before it knows where the stream of the next one begins.
+//      that proves nothing can be turned back into what arrived. A stateful receiver works on a copy of its stream, which it takes over
+//      when all have proved themselves; otherwise it turns back those from the first that did not, and looks at them one by one.
 //
 // Nothing here allocates, keeps state between calls, or needs a lock: the kernels are a value that every worker may hold. An engine makes
 // them once: cw_cpu_probe, cw_isa_choose with what cw_isa_forced says, cw_cpu_limited, cw_mppe_kernels_measure.
@@ -39,6 +39,13 @@ typedef struct cw_mppe_stream {
     uint8_t key_length;  // not 0: rc4 is keyed anew first
     uint8_t key[CW_MPPE_KEY_SIZE];
 } cw_mppe_stream;
+
+// What links have for one cw_mppe_batch_crypt: they append, the caller has made room.
+typedef struct cw_mppe_work {
+    cw_mppe_job *jobs;
+    cw_mppe_stream *streams;
+    size_t job_count, stream_count;
+} cw_mppe_work;
 
 typedef struct cw_mppe_kernels cw_mppe_kernels;
 
@@ -76,5 +83,8 @@ void cw_mppe_batch_keys(const cw_mppe_kernels *kernels, const cw_mppe_chain *cha
 // Jobs of any lengths, any number, stateless and stateful together. in and out of a job may be the same and overlap in no other way;
 // what one job writes no other reads or writes. Wipes the keys in both arrays.
 void cw_mppe_batch_crypt(const cw_mppe_kernels *kernels, cw_mppe_job *jobs, size_t count, cw_mppe_stream *streams, size_t stream_count);
+static inline void cw_mppe_batch_work(const cw_mppe_kernels *kernels, cw_mppe_work *work) {
+    cw_mppe_batch_crypt(kernels, work->jobs, work->job_count, work->streams, work->stream_count);
+}
 
 #endif

@@ -111,7 +111,7 @@ static cw_mppe_result prove_stateless(cw_mppe_receiver *receiver, const cw_mppe_
     return result;
 }
 
-static bool malformed(uint16_t header, size_t length) {
+bool cw_mppe_malformed(uint16_t header, size_t length) {
     return length <= CW_MPPE_HEADER || length > UINT16_MAX || (header & CW_MPPE_COMPRESSED) != 0 || (header & CW_MPPE_ENCRYPTED) == 0;
 }
 
@@ -124,7 +124,7 @@ static bool impossible(const cw_mppe_context *context, uint32_t difference) {
 cw_mppe_result cw_mppe_receive(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length, bool probe) {
     if (length < CW_MPPE_HEADER) return (cw_mppe_result){.verdict = CW_MPPE_MALFORMED};
     uint16_t header = cw_get16(packet);
-    if (malformed(header, length)) return (cw_mppe_result){.verdict = CW_MPPE_MALFORMED};
+    if (cw_mppe_malformed(header, length)) return (cw_mppe_result){.verdict = CW_MPPE_MALFORMED};
     uint32_t difference = (uint32_t)(header - receiver->next) & CW_MPPE_COUNT_MASK;
     if (impossible(context, difference)) return (cw_mppe_result){.verdict = CW_MPPE_UNVERIFIED};
     uint8_t *cipher = packet + CW_MPPE_HEADER;
@@ -135,7 +135,7 @@ cw_mppe_result cw_mppe_receive(cw_mppe_receiver *receiver, const cw_mppe_context
 unsigned cw_mppe_ahead(const cw_mppe_receiver *receiver, const uint8_t *packet, size_t length) {
     if (!receiver->stateless || length < CW_MPPE_HEADER) return 0;
     uint16_t header = cw_get16(packet);
-    if (malformed(header, length)) return 0;
+    if (cw_mppe_malformed(header, length)) return 0;
     uint32_t difference = (uint32_t)(header - receiver->next) & CW_MPPE_COUNT_MASK;
     return difference < CW_MPPE_AHEAD ? difference + 1 : 0;
 }
@@ -152,6 +152,7 @@ void cw_mppe_prepare(const cw_mppe_receiver *receiver, uint8_t *packet, size_t l
 }
 
 cw_mppe_result cw_mppe_receive_prepared(cw_mppe_receiver *receiver, const cw_mppe_context *context, uint8_t *packet, size_t length) {
+    if (!receiver->stateless) return cw_mppe_receive_settled(receiver, context, packet, length);
     cw_mppe_result result = {.verdict = CW_MPPE_UNVERIFIED};
     uint32_t difference = (uint32_t)(cw_get16(packet) - receiver->next) & CW_MPPE_COUNT_MASK;
     // Another packet of the batch has moved the state past this one.

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "link_bytes.h"
 #include "mppe.h"
 
 // Flag packets (counts xxFF) among the `difference` packets from `next` on.
@@ -106,4 +107,77 @@ cw_mppe_result cw_mppe_receive_stateful(cw_mppe_receiver *receiver, const cw_mpp
     // FreeBSD does not set FLUSHED on flag packets, but the stream starts anew there as well.
     if (flushed || cw_mppe_is_flag(count)) return restart_stream(receiver, context, count, flushed, cipher, length, probe);
     return continue_stream(receiver, context, count, cipher, length, probe);
+}
+
+// ---- Decrypted ahead ----
+
+// A FLUSHED packet between flag packets may have any of several keys, and after one without proof there are two streams.
+bool cw_mppe_follows(const cw_mppe_receiver *receiver, const uint8_t *packet, size_t length, uint32_t n) {
+    if (receiver->has_tentative || length < CW_MPPE_HEADER) return false;
+    uint16_t header = cw_get16(packet), count = header & CW_MPPE_COUNT_MASK;
+    if (cw_mppe_malformed(header, length) || count != ((receiver->next + n) & CW_MPPE_COUNT_MASK)) return false;
+    return (header & CW_MPPE_FLUSHED) == 0 || cw_mppe_is_flag(count);
+}
+
+static bool is_flag_packet(const cw_mppe_span *span) { return cw_mppe_is_flag(cw_get16(span->packet) & CW_MPPE_COUNT_MASK); }
+
+void cw_mppe_prepare_run(cw_mppe_receiver *receiver, const cw_mppe_span *spans, size_t count, cw_mppe_work *work) {
+    cw_mppe_keys *keys = &receiver->keys;
+    receiver->streams->tentative = receiver->streams->receive;
+    for (size_t n = 0; n < count; n++) {
+        uint8_t *text = spans[n].packet + CW_MPPE_HEADER;
+        cw_mppe_stream *stream = &work->streams[work->stream_count++];
+        *stream = (cw_mppe_stream){
+            .rc4 = &receiver->streams->tentative, .in = text, .out = text, .length = (uint16_t)(spans[n].length - CW_MPPE_HEADER)};
+        if (!is_flag_packet(&spans[n])) continue;
+        // The only flag packet of the run. keys->key stays until it has been proven.
+        cw_mppe_key_change(&keys->suite, keys->key, stream->key);
+        stream->key_length = keys->suite.length;
+    }
+}
+
+// Where the stream is at the beginning of this packet, if `rc4` is where it is at the end of the one before.
+static void begin_packet(const cw_mppe_receiver *receiver, cw_rc4 *rc4, const cw_mppe_span *span) {
+    if (!is_flag_packet(span)) return;
+    uint8_t key[CW_MPPE_KEY_SIZE];
+    cw_mppe_key_change(&receiver->keys.suite, receiver->keys.key, key);
+    cw_rc4_key(rc4, key, receiver->keys.suite.length);
+    explicit_bzero(key, sizeof key);
+}
+
+size_t cw_mppe_settle(cw_mppe_receiver *receiver, const cw_prefix *prefixes, uint32_t prefix_count, const cw_mppe_span *spans,
+                      size_t count) {
+    cw_mppe_streams *streams = receiver->streams;
+    size_t proven = 0;
+    for (cw_ppp_header inner; proven < count; proven++) {
+        const cw_mppe_span *span = &spans[proven];
+        cw_proof proof = cw_ppp_prove(span->packet + CW_MPPE_HEADER, span->length - CW_MPPE_HEADER, prefixes, prefix_count, &inner);
+        if (proof < CW_PROOF_WELL_FORMED) break; // they are in order: cw_mppe_needed
+    }
+    if (proven == count) {
+        streams->receive = streams->tentative;
+        return count;
+    }
+    for (size_t n = 0; n < proven; n++) {
+        begin_packet(receiver, &streams->receive, &spans[n]);
+        cw_rc4_skip(&streams->receive, spans[n].length - CW_MPPE_HEADER);
+    }
+    streams->tentative = streams->receive;
+    for (size_t n = proven; n < count; n++) { // RC4 undoes itself
+        uint8_t *text = spans[n].packet + CW_MPPE_HEADER;
+        begin_packet(receiver, &streams->tentative, &spans[n]);
+        cw_rc4_crypt(&streams->tentative, text, text, spans[n].length - CW_MPPE_HEADER);
+    }
+    return proven;
+}
+
+cw_mppe_result cw_mppe_receive_settled(cw_mppe_receiver *receiver, const cw_mppe_context *context, const uint8_t *packet, size_t length) {
+    cw_mppe_result result = {.verdict = CW_MPPE_PROVEN};
+    cw_ppp_prove(packet + CW_MPPE_HEADER, length - CW_MPPE_HEADER, context->prefixes, context->prefix_count, &result.inner);
+    if (cw_mppe_is_flag(receiver->next)) {
+        cw_mppe_key_change(&receiver->keys.suite, receiver->keys.key, receiver->keys.key);
+        ++*context->key_changes;
+    }
+    receiver->next = (receiver->next + 1) & CW_MPPE_COUNT_MASK;
+    return result;
 }

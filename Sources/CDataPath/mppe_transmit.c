@@ -42,25 +42,28 @@ static uint16_t take_count(cw_mppe_transmitter *transmitter) {
     return count;
 }
 
-bool cw_mppe_transmit(cw_mppe_transmitter *transmitter, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_job *job) {
+void cw_mppe_transmit(cw_mppe_transmitter *transmitter, uint64_t *key_changes, uint8_t *packet, size_t length, cw_mppe_work *work) {
+    const cw_mppe_keys *keys = &transmitter->keys;
     uint16_t count = take_count(transmitter);
     uint16_t header = CW_MPPE_ENCRYPTED | count;
     uint8_t *plain = packet + CW_MPPE_HEADER;
-    size_t plain_length = length - CW_MPPE_HEADER;
-    if (transmitter->stateless) {
+    uint16_t plain_length = (uint16_t)(length - CW_MPPE_HEADER);
+    bool new_key = transmitter->stateless || cw_mppe_is_flag(count);
+    if (new_key) {
         change_key(transmitter, key_changes);
-        cw_put16(packet, header | CW_MPPE_FLUSHED);
-        *job = (cw_mppe_job){.in = plain, .out = plain, .length = (uint16_t)plain_length, .key_length = transmitter->keys.suite.length};
-        memcpy(job->key, transmitter->keys.key, sizeof job->key);
-        return true;
-    }
-    if (cw_mppe_is_flag(count)) {
-        change_key(transmitter, key_changes);
-        cw_rc4_key(&transmitter->streams->transmit, transmitter->keys.key, transmitter->keys.suite.length);
         // Linux receivers want FLUSHED on flag packets (RFC 3078 section 7.2 leaves it open), the others do not mind.
         header |= CW_MPPE_FLUSHED;
     }
     cw_put16(packet, header);
-    cw_rc4_crypt(&transmitter->streams->transmit, plain, plain, plain_length);
-    return false;
+    if (transmitter->stateless) {
+        cw_mppe_job *job = &work->jobs[work->job_count++];
+        *job = (cw_mppe_job){.in = plain, .out = plain, .length = plain_length, .key_length = keys->suite.length};
+        memcpy(job->key, keys->key, sizeof job->key);
+    } else {
+        cw_mppe_stream *stream = &work->streams[work->stream_count++];
+        *stream = (cw_mppe_stream){.rc4 = &transmitter->streams->transmit, .in = plain, .out = plain, .length = plain_length};
+        if (!new_key) return;
+        stream->key_length = keys->suite.length;
+        memcpy(stream->key, keys->key, sizeof stream->key);
+    }
 }

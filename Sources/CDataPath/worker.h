@@ -269,6 +269,7 @@ typedef struct cw_worker {
     uint32_t group_count, sealing; // in the send step
     cw_mppe_chain chains[CW_MAX_BATCH];
     cw_mppe_job jobs[CW_MAX_BATCH];
+    cw_mppe_stream stateful[CW_MAX_BATCH];
     cw_buffer *encrypted[CW_MAX_BATCH];
     uint16_t lengths[CW_MAX_BATCH];
     cw_delivered *delivered;

@@ -341,7 +341,8 @@ static void receive_group(cw_worker *worker, const cw_group *group, uint64_t now
 // that each session looks at its own, one by one.
 static void receive_some(cw_worker *worker, uint64_t now) {
     const cw_mppe_kernels *kernels = worker->shared.kernels;
-    size_t groups = 0, chains = 0, jobs = 0;
+    cw_mppe_work work = {.jobs = worker->jobs, .streams = worker->stateful};
+    size_t groups = 0, chains = 0;
     cw_mppe_stocks_step(&worker->stocks);
     for (uint32_t first = 0; worker->receiving != NULL && first < CW_MAX_BATCH;) {
         cw_session *session = worker->receiving;
@@ -361,10 +362,9 @@ static void receive_some(cw_worker *worker, uint64_t now) {
     cw_mppe_batch_keys(kernels, worker->chains, chains);
     for (size_t n = 0; n < groups; n++) {
         const cw_group *group = &worker->groups[n];
-        cw_link_prepare(cw_session_link(worker, group->session), worker->batch + group->first, group->run, worker->jobs + jobs);
-        jobs += group->run;
+        cw_link_prepare(cw_session_link(worker, group->session), worker->batch + group->first, group->run, &work);
     }
-    cw_mppe_batch_crypt(kernels, worker->jobs, jobs, NULL, 0);
+    cw_mppe_batch_work(kernels, &work);
     for (size_t n = 0; n < groups; n++) receive_group(worker, &worker->groups[n], now);
 }
 

@@ -196,7 +196,8 @@ void cw_worker_queue(cw_worker *worker, cw_session *session, cw_buffer *buffer) 
 // Everything that waits for the kernels goes through them together (mppe_batch.h), and into the outbox.
 static void seal(cw_worker *worker, uint64_t now) {
     const cw_mppe_kernels *kernels = worker->shared.kernels;
-    size_t chains = 0, jobs = 0;
+    cw_mppe_work work = {.jobs = worker->jobs, .streams = worker->stateful};
+    size_t chains = 0;
     cw_mppe_stocks_step(&worker->stocks);
     for (uint32_t n = 0; n < worker->group_count; n++) {
         const cw_group *group = &worker->groups[n];
@@ -207,9 +208,9 @@ static void seal(cw_worker *worker, uint64_t now) {
         cw_group *group = &worker->groups[n];
         cw_buffer **packets = worker->batch + group->first, **sent = worker->encrypted + group->first;
         group->run = (uint32_t)cw_link_send_planned(cw_session_link(worker, group->session), group->session->peer_call_id, packets,
-                                                    group->count, sent, worker->jobs, &jobs, &worker->pool);
+                                                    group->count, sent, &work, &worker->pool);
     }
-    cw_mppe_batch_crypt(kernels, worker->jobs, jobs, NULL, 0);
+    cw_mppe_batch_work(kernels, &work);
     for (uint32_t n = 0; n < worker->group_count; n++) {
         const cw_group *group = &worker->groups[n];
         group->session->sealing = false;

@@ -1,10 +1,13 @@
 // Links in batches against links by themselves. Every sender and receiver exists twice: one of each goes through plan, keys, prepare,
 // crypt with all the others, keys from stocks that are too few and are filled, emptied and taken away at any time; its twin has no stock
 // at all and takes one packet after the other. Random scripts of loss, reordering, duplication, forgery, control frames, new keys and
-// time have to leave both with the same packets sent, the same deliveries, counters and state.
+// time have to leave both with the same packets sent, the same deliveries, counters and state. What was sent is decrypted by OpenSSL's RC4.
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/rc4.h>
+
 #include "link_pair.h"
 
-enum { SESSIONS = 7, BUFFERS = 3000, STOCKS = 9, MOST = 40, OUT = 800, JOBS = SESSIONS * MOST };
+enum { SESSIONS = 10, BUFFERS = 4000, STOCKS = 9, MOST = 40, OUT = 800, JOBS = SESSIONS * MOST };
 
 typedef struct half {
     cw_link *link;
@@ -16,8 +19,16 @@ typedef struct twins {
     half batch, single;
 } twins;
 
+// The sender's key and stream, by OpenSSL.
+typedef struct model {
+    cw_mppe_suite suite;
+    uint8_t key[CW_MPPE_KEY_SIZE];
+    RC4_KEY rc4;
+} model;
+
 typedef struct session {
     twins a, b; // from a to b
+    model model;
     unsigned bits;
     uint32_t mode, id;
     cw_buffer *late[MOST]; // what is still on its way, for another round
@@ -34,7 +45,7 @@ typedef struct arena {
     test_random random;
     uint64_t now;
     uint32_t keys;
-    uint64_t delivered, prepared, proven_jumps;
+    uint64_t delivered, prepared, stateful;
 } arena;
 
 static unsigned chance(arena *w, unsigned percent) { return random_below(&w->random, 100) < percent; }
@@ -76,10 +87,12 @@ static void rekey(arena *w, session *s) {
     key.direction = CW_RECEIVE;
     cw_link_rekey(s->b.batch.link, &key);
     cw_link_rekey(s->b.single.link, &key);
+    cw_mppe_suite_init(&s->model.suite, s->bits, key.start_key, s->model.key);
+    RC4_set_key(&s->model.rc4, s->model.suite.length, s->model.key);
 }
 
 static arena *arena_make(uint64_t seed, cw_mppe_rc4 rc4) {
-    static const unsigned bits[SESSIONS] = {128, 56, 40, 128, 128, 128, 0};
+    static const unsigned bits[SESSIONS] = {128, 56, 40, 128, 128, 128, 0, 56, 40, 128};
     arena *w = calloc(1, sizeof *w);
     w->storage = calloc(BUFFERS, sizeof *w->storage);
     for (size_t n = 0; n < BUFFERS; n++) cw_pool_give(&w->pool, &w->storage[n]);
@@ -95,7 +108,7 @@ static arena *arena_make(uint64_t seed, cw_mppe_rc4 rc4) {
     for (unsigned n = 0; n < SESSIONS; n++) {
         session *s = &w->sessions[n];
         s->bits = bits[n];
-        s->mode = n == 4 ? 0 : CW_MPPE_STATELESS;
+        s->mode = n == 4 || n > 6 ? 0 : CW_MPPE_STATELESS;
         uint32_t flags = n % 2 == 0 ? CW_SEND_ACFC | CW_SEND_PFC : CW_SEND_SEQUENCE_ZERO;
         start(w, &s->a.batch, &w->shared, flags);
         start(w, &s->a.single, &w->alone, flags);
@@ -168,34 +181,69 @@ static cw_buffer *inner_packet(arena *w, session *s) {
     return buffer;
 }
 
+// What left has to be `inner`, encrypted (RFC 3078 sections 7.1 and 7.2).
+static void check_wire(session *s, const cw_buffer *packet, const uint8_t *inner, size_t length) {
+    cw_gre_header gre;
+    cw_ppp_header ppp;
+    const uint8_t *data = packet->storage + packet->offset;
+    uint8_t plain[1500];
+    CHECK(cw_gre_parse(data, packet->length, &gre));
+    CHECK(cw_ppp_parse(data + gre.header_length, gre.payload_length, &ppp));
+    if (s->bits == 0) return;
+    CHECK_EQUAL(ppp.protocol, CW_PPP_COMPRESSED);
+    const uint8_t *mppe = data + gre.header_length + ppp.length;
+    CHECK_EQUAL(gre.payload_length - ppp.length, length + 4);
+    bool new_key = s->mode == CW_MPPE_STATELESS || cw_mppe_is_flag(cw_get16(mppe));
+    CHECK_EQUAL(cw_get16(mppe) & 0xf000, new_key ? 0x9000 : 0x1000);
+    if (new_key) {
+        cw_mppe_key_change(&s->model.suite, s->model.key, s->model.key);
+        RC4_set_key(&s->model.rc4, s->model.suite.length, s->model.key);
+    }
+    RC4(&s->model.rc4, length + 2, mppe + 2, plain);
+    CHECK_EQUAL(cw_get16(plain), CW_PPP_IPV4);
+    CHECK(memcmp(plain + 2, inner, length) == 0);
+}
+
 // Some packets of every session in one batch, and the same from the twins. wire[n] gets session n's.
 static void send_all(arena *w, cw_buffer *wire[SESSIONS][MOST], size_t counts[SESSIONS], unsigned most) {
     cw_buffer *packets[SESSIONS][MOST];
     cw_mppe_chain chains[SESSIONS];
-    cw_mppe_job jobs[JOBS];
-    size_t chain_count = 0, job_count = 0, asked[SESSIONS];
+    static cw_mppe_job jobs[JOBS];
+    static cw_mppe_stream streams[JOBS];
+    static uint8_t inner[MOST][1500];
+    cw_mppe_work work = {.jobs = jobs, .streams = streams};
+    size_t chain_count = 0, asked[SESSIONS];
     cw_mppe_stocks_step(&w->stocks);
     for (unsigned n = 0; n < SESSIONS; n++) {
         session *s = &w->sessions[n];
         cw_buffer *alone[MOST], *sent[MOST];
         asked[n] = random_below(&w->random, most + 1);
         if (chance(w, 30)) asked[n] = 0;
+        size_t sendable = 0, lengths[MOST];
         for (size_t i = 0; i < asked[n]; i++) {
             packets[n][i] = inner_packet(w, s);
-            if (chance(w, 2)) packets[n][i]->protocol = 0x2b; // may not be sent
+            if (chance(w, 2)) {
+                packets[n][i]->protocol = 0x2b; // may not be sent
+            } else {
+                lengths[sendable] = packets[n][i]->length;
+                memcpy(inner[sendable++], cw_buffer_data(packets[n][i]), packets[n][i]->length);
+            }
             alone[i] = copy_of(w, packets[n][i]);
         }
         if (asked[n] > 0 && cw_link_send_plan(s->a.batch.link, asked[n], &chains[chain_count])) chain_count++;
         size_t count = cw_link_send_data(s->a.single.link, w->now, PAIR_CALL_B, alone, asked[n], sent, &w->pool);
-        for (size_t i = 0; i < count; i++) wire[n][i] = sent[i];
+        CHECK_EQUAL(count, sendable);
+        for (size_t i = 0; i < count; i++) {
+            wire[n][i] = sent[i];
+            check_wire(s, sent[i], inner[i], lengths[i]);
+        }
         counts[n] = count;
     }
     cw_mppe_batch_keys(&w->kernels, chains, chain_count);
     cw_buffer *sent[SESSIONS][MOST];
     for (unsigned n = 0; n < SESSIONS; n++)
-        CHECK_EQUAL(cw_link_send_planned(w->sessions[n].a.batch.link, PAIR_CALL_B, packets[n], asked[n], sent[n], jobs, &job_count, &w->pool),
-                    counts[n]);
-    cw_mppe_batch_crypt(&w->kernels, jobs, job_count, NULL, 0);
+        CHECK_EQUAL(cw_link_send_planned(w->sessions[n].a.batch.link, PAIR_CALL_B, packets[n], asked[n], sent[n], &work, &w->pool), counts[n]);
+    cw_mppe_batch_work(&w->kernels, &work);
     for (unsigned n = 0; n < SESSIONS; n++) {
         for (size_t i = 0; i < counts[n]; i++) {
             check_same(wire[n][i], sent[n][i]);
@@ -292,9 +340,11 @@ static void check_deliveries(arena *w, session *s, const cw_delivered *batch, co
 static void receive_all(arena *w, cw_buffer *arriving[SESSIONS][3 * MOST], size_t counts[SESSIONS], bool smooth) {
     static cw_delivered out[SESSIONS][OUT], alone[OUT];
     static cw_mppe_job jobs[SESSIONS * CW_LINK_RUN];
+    static cw_mppe_stream streams[SESSIONS * CW_LINK_RUN];
+    cw_mppe_work work = {.jobs = jobs, .streams = streams};
     cw_buffer *copies[SESSIONS][3 * MOST];
     cw_mppe_chain chains[SESSIONS];
-    size_t chain_count = 0, job_count = 0, opened[SESSIONS], runs[SESSIONS], arrived[SESSIONS];
+    size_t chain_count = 0, opened[SESSIONS], runs[SESSIONS], arrived[SESSIONS];
     for (unsigned n = 0; n < SESSIONS; n++) {
         arrived[n] = counts[n];
         for (size_t i = 0; i < counts[n]; i++) copies[n][i] = copy_of(w, arriving[n][i]);
@@ -307,13 +357,11 @@ static void receive_all(arena *w, cw_buffer *arriving[SESSIONS][3 * MOST], size_
         runs[n] = cw_link_plan(link, arriving[n], opened[n], &chains[chain_count], &needed);
         if (needed) chain_count++;
         w->prepared += runs[n];
+        if (!link->receiver.stateless) w->stateful += runs[n];
     }
     cw_mppe_batch_keys(&w->kernels, chains, chain_count);
-    for (unsigned n = 0; n < SESSIONS; n++) {
-        cw_link_prepare(w->sessions[n].b.batch.link, arriving[n], runs[n], jobs + job_count);
-        job_count += runs[n];
-    }
-    cw_mppe_batch_crypt(&w->kernels, jobs, job_count, NULL, 0);
+    for (unsigned n = 0; n < SESSIONS; n++) cw_link_prepare(w->sessions[n].b.batch.link, arriving[n], runs[n], &work);
+    cw_mppe_batch_work(&w->kernels, &work);
     for (unsigned n = 0; n < SESSIONS; n++) {
         session *s = &w->sessions[n];
         if (arrived[n] == 0) continue;
@@ -417,6 +465,7 @@ static void run(uint64_t seed, cw_mppe_rc4 rc4, unsigned rounds, bool smooth) {
     }
     if (smooth) CHECK_EQUAL(w->delivered, sent);
     CHECK(w->prepared > sent / (smooth ? 2 : 10)); // the batch way was gone
+    CHECK(w->stateful > sent / (smooth ? 5 : 40)); // by stateful sessions as well
     arena_end(w);
 }
 
@@ -500,6 +549,7 @@ static void test_longer_than_a_run(void) {
     cw_buffer *batch[many];
     cw_mppe_chain chain;
     cw_mppe_job jobs[many];
+    cw_mppe_work work = {.jobs = jobs};
     bool needed;
     pair_send(p, batch, genuine);
     for (uint32_t n = genuine; n < many; n++)
@@ -508,8 +558,8 @@ static void test_longer_than_a_run(void) {
     size_t run = cw_link_plan(p->b, batch, many, &chain, &needed);
     CHECK_EQUAL(run, CW_LINK_RUN);
     if (needed) cw_mppe_batch_keys(&p->kernels, &chain, 1);
-    cw_link_prepare(p->b, batch, run, jobs);
-    cw_mppe_batch_crypt(&p->kernels, jobs, run, NULL, 0);
+    cw_link_prepare(p->b, batch, run, &work);
+    cw_mppe_batch_work(&p->kernels, &work);
     pair_take(p, cw_link_receive_opened(p->b, p->now, batch, many, run, p->out, PAIR_OUT, &p->pool), false);
     CHECK_EQUAL(p->delivered, 10 + genuine);
     pair_end(p);

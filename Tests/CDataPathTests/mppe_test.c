@@ -106,6 +106,15 @@ static bool prepare(cw_mppe_receiver *receiver, world *w, uint8_t *packet, size_
     return true;
 }
 
+static void transmit(cw_mppe_transmitter *transmitter, uint64_t *changes, uint8_t *packet, size_t length) {
+    cw_mppe_job job;
+    cw_mppe_stream stream;
+    cw_mppe_work work = {.jobs = &job, .streams = &stream};
+    cw_mppe_transmit(transmitter, changes, packet, length, &work);
+    CHECK_EQUAL(work.job_count + work.stream_count, 1);
+    cw_mppe_batch_work(&kernels, &work);
+}
+
 static void test_packets_against_model(void) {
     static const unsigned strengths[] = {40, 56, 128};
     for (size_t s = 0; s < 3; s++)
@@ -123,8 +132,7 @@ static void test_packets_against_model(void) {
                 uint8_t plain[200], packet[200], expected[200];
                 size_t length = plaintext(plain, n, n % 97);
                 memcpy(packet + 2, plain, length);
-                cw_mppe_job job;
-                if (cw_mppe_transmit(&transmitter, &sent_changes, packet, length + 2, &job)) cw_mppe_crypt_batch(&job, 1);
+                transmit(&transmitter, &sent_changes, packet, length + 2);
                 uint16_t count = n & 0xfff;
                 bool flag = (count & 0xff) == 0xff;
                 if (stateless || flag) {
@@ -167,10 +175,8 @@ static void test_inner_protocol_forms(void) {
         size_t front = from_hex(table[n].front, packet + 2, 8);
         memcpy(packet + 2 + front, plain + table[n].cut, length);
         length += front + 2;
-        cw_mppe_job job;
         uint64_t changes = 0;
-        cw_mppe_transmit(&transmitter, &changes, packet, length, &job);
-        cw_mppe_crypt_batch(&job, 1);
+        transmit(&transmitter, &changes, packet, length);
         uint8_t before[100];
         memcpy(before, packet, sizeof before);
         cw_mppe_result result = cw_mppe_receive(&receiver, context(&w, 1, true), packet, length, false);
@@ -214,9 +220,8 @@ static cw_mppe_result after_loss(cw_mppe_transmitter *transmitter, cw_mppe_recei
     size_t length = 0;
     for (unsigned n = 0; n <= skip; n++) {
         length = plaintext(packet + 2, n, 40) + 2;
-        cw_mppe_job job;
         uint64_t changes = 0;
-        if (cw_mppe_transmit(transmitter, &changes, packet, length, &job)) cw_mppe_crypt_batch(&job, 1);
+        transmit(transmitter, &changes, packet, length);
     }
     return cw_mppe_receive(receiver, context(w, gap, false), packet, length, probe);
 }
@@ -287,9 +292,7 @@ static void test_prepared_batch(void) {
         for (unsigned n = 0; n < CW_MPPE_BATCH; n++) {
             length = plaintext(packets[n] + 2, n, 40) + 2;
             uint64_t changes = 0;
-            cw_mppe_job job;
-            cw_mppe_transmit(&transmitter, &changes, packets[n], length, &job);
-            cw_mppe_crypt_batch(&job, 1);
+            transmit(&transmitter, &changes, packets[n], length);
             if (n == forged) packets[n][10] ^= 0x40;
         }
         for (unsigned n = 0; n < CW_MPPE_BATCH; n++) CHECK(prepare(&receiver, &w, packets[n], length, &jobs[n]));
@@ -321,8 +324,7 @@ static void test_prepared_after_wrap(void) {
         for (unsigned n = 0; n <= 4096; n++) {
             length = plaintext(packet + 2, n, 40) + 2;
             uint64_t changes = 0;
-            cw_mppe_transmit(&transmitter, &changes, packet, length, &job);
-            cw_mppe_crypt_batch(&job, 1);
+            transmit(&transmitter, &changes, packet, length);
         }
         CHECK(prepare(&receiver, &w, packet, length, &job));
         cw_mppe_crypt_batch(&job, 1);
