@@ -565,6 +565,71 @@ static void test_longer_than_a_run(void) {
     pair_end(p);
 }
 
+// ---- Stateful runs ----
+
+static void receive_ahead(link_pair *p, cw_buffer **batch, size_t count, size_t expected_run) {
+    cw_mppe_chain chain;
+    cw_mppe_stream streams[CW_LINK_RUN];
+    cw_mppe_work work = {.streams = streams};
+    bool needed;
+    CHECK_EQUAL(cw_link_open(p->b, p->now, batch, count, &p->pool), count);
+    size_t run = cw_link_plan(p->b, batch, count, &chain, &needed);
+    CHECK_EQUAL(run, expected_run);
+    CHECK(!needed);
+    cw_link_prepare(p->b, batch, run, &work);
+    CHECK_EQUAL(work.stream_count, run);
+    cw_mppe_batch_work(&p->kernels, &work);
+    pair_take(p, cw_link_receive_opened(p->b, p->now, batch, count, run, p->out, PAIR_OUT, &p->pool), false);
+}
+
+// A genuine packet whose plaintext proves nothing, at every place of a run in which the key changes: the others are none the worse.
+static void test_doubt_in_a_stateful_run(void) {
+    static const unsigned strengths[] = {40, 56, 128};
+    enum { many = 12, flag = 5 };
+    for (size_t s = 0; s < 3; s++)
+        for (unsigned bad = 0; bad <= many; bad++) { // `many`: none
+            link_pair *p = pair_make(strengths[s], 0);
+            cw_buffer *wire[256];
+            pair_send(p, wire, 255 - flag);
+            pair_receive(p, wire, 255 - flag);
+            CHECK_EQUAL(p->b->receiver.next, 255 - flag);
+            uint64_t changes = p->b_counters.key_changes;
+            pair_send(p, wire, many);
+            if (bad < many) cw_buffer_data(wire[bad])[12 + 4 + 2 + 2] ^= 0xff; // the IP version
+            receive_ahead(p, wire, many, many);
+            pair_send(p, wire + many, many);
+            if (bad == flag) { // without it the new key is not believed, and what follows has to wait for a Reset-Ack
+                receive_ahead(p, wire + many, many, 0);
+                CHECK_EQUAL(p->delivered, 255);
+                CHECK_EQUAL(p->b_counters.drops[CW_DROP_MPPE_WAIT_RESET], 2 * many - flag - 1);
+                pair_end(p);
+                continue;
+            }
+            CHECK_EQUAL(p->b_counters.key_changes - changes, 1);
+            receive_ahead(p, wire + many, many, bad == many - 1 ? 0 : many);
+            CHECK_EQUAL(p->delivered, 255 - flag + 2 * many - (bad < many));
+            CHECK_EQUAL(p->b_counters.drops[CW_DROP_MPPE_UNVERIFIED], bad < many);
+            CHECK_EQUAL(p->out_of_order, 0);
+            CHECK_EQUAL(p->false_plaintext, 0);
+            pair_end(p);
+        }
+}
+
+// FLUSHED between flag packets: nobody knows the key before it has been tried.
+static void test_flushed_ends_a_stateful_run(void) {
+    link_pair *p = pair_make(128, 0);
+    cw_buffer *wire[9];
+    pair_send(p, wire, 1);
+    pair_receive(p, wire, 1);
+    pair_send(p, wire, 5);
+    cw_rc4_key(&p->a->streams->transmit, p->a->transmitter.keys.key, p->a->transmitter.keys.suite.length);
+    pair_send(p, wire + 5, 4);
+    cw_buffer_data(wire[5])[12 + 4] |= 0x80;
+    receive_ahead(p, wire, 9, 5);
+    CHECK_EQUAL(p->delivered, 10);
+    pair_end(p);
+}
+
 int main(void) {
     RUN(everything_arrives);
     RUN(random_scripts);
@@ -572,5 +637,7 @@ int main(void) {
     RUN(wrapped_count_in_order);
     RUN(count_goes_back_in_a_run);
     RUN(longer_than_a_run);
+    RUN(doubt_in_a_stateful_run);
+    RUN(flushed_ends_a_stateful_run);
     FINISH();
 }
