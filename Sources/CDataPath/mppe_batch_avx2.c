@@ -40,15 +40,20 @@ TARGET void store_row(row *r, __m128i value) { _mm_storel_epi64((__m128i *)r, va
     }
 #define PAIRS(x) PAIR(0, x) PAIR(2, x) PAIR(4, x) PAIR(6, x)
 
-// S[index] of each lane; `a` takes its place.
+// S[index] of each lane; `a` takes its place. Its octets leave from a register of their own: storing them from the vector takes the ports
+// that collect b.
 TARGET __m128i exchange(row *s, __m128i index, __m128i a) {
-    uint64_t x = (uint64_t)_mm_cvtsi128_si64(index);
+    uint64_t x = (uint64_t)_mm_cvtsi128_si64(index), y = (uint64_t)_mm_cvtsi128_si64(a);
     __m128i b = _mm_setzero_si128();
-#define LANE(l, at)                                       \
-    {                                                     \
-        uint8_t *p = &s[at][l];                           \
-        b = _mm_insert_epi8(b, *p, l);                    \
-        *p = (uint8_t)_mm_extract_epi8(a, l);             \
+#define LANE(l, at)                              \
+    {                                            \
+        uint8_t *p = &s[at][l];                  \
+        b = _mm_insert_epi8(b, *p, l);           \
+        *p = (uint8_t)((l) % 2 == 0 ? y : y >> 8); \
+        if ((l) % 2 == 1) {                      \
+            y >>= 16;                            \
+            __asm__("" : "+r"(y));               \
+        }                                        \
     }
     PAIRS(x)
 #undef LANE
