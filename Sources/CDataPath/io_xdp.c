@@ -25,7 +25,8 @@ typedef struct traits {
     uint8_t station[6];
     uint32_t queues;
     bool hides_vlans; // frames of VLANs look as if they had no tag
-    bool is_veth;
+    uint32_t send_queues;
+    bool wants_kernel; // its own XDP does less, or loses packets
 } traits;
 
 static bool ask(int fd, const char *name, void *question) {
@@ -45,10 +46,20 @@ bool cw_xdp_lists_vlan(FILE *list, const char *name) {
 // Not by SIOCGIFVLAN, which loads the module if it is not there.
 static bool has_vlans(const char *name) {
     FILE *list = fopen("/proc/thread-self/net/vlan/config", "re");
-    if (list == NULL) return false; // the kernel does not do VLANs
+    if (list == NULL) return errno != ENOENT; // the kernel does not do VLANs; a list that only root may read may have some
     bool found = cw_xdp_lists_vlan(list, name);
     fclose(list);
     return found;
+}
+
+// veth has to copy as the kernel's XDP does, and takes segmentation offload away from all that the other end sends. A bond and Azure's
+// hv_netvsc install the program at the interface below, where our sockets, which are bound to the one above, get nothing: the kernel drops
+// what the program hands to them.
+static bool wants_kernel(const char *driver) {
+    static const char *const names[] = {"veth", "bonding", "hv_netvsc"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(driver, names[i]) == 0) return true;
+    return false;
 }
 
 static bool look_at(uint32_t interface, traits *out) {
@@ -62,11 +73,15 @@ static bool look_at(uint32_t interface, traits *out) {
     struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
     struct ifreq hardware = request;
     bool ethernet = ioctl(fd, SIOCGIFHWADDR, &hardware) == 0 && hardware.ifr_hwaddr.sa_family == ARPHRD_ETHER;
-    *out = (traits){.queues = 1}; // as many as a driver has that does not say
-    if (ask(fd, name, &channels)) out->queues = channels.rx_count + channels.combined_count;
+    *out = (traits){.queues = 1, .send_queues = 1}; // as many as a driver has that does not say
+    if (ask(fd, name, &channels)) {
+        out->queues = channels.rx_count + channels.combined_count;
+        out->send_queues = channels.tx_count + channels.combined_count;
+    }
     if (out->queues == 0) out->queues = 1;
+    if (out->send_queues == 0) out->send_queues = 1;
     if (ask(fd, name, &flags) && (flags.data & ETH_FLAG_RXVLAN) != 0) out->hides_vlans = has_vlans(name);
-    out->is_veth = ask(fd, name, &driver) && strcmp(driver.driver, "veth") == 0;
+    out->wants_kernel = ask(fd, name, &driver) && wants_kernel(driver.driver);
     memcpy(out->station, hardware.ifr_hwaddr.sa_data, sizeof out->station);
     close(fd);
     errno = ENODEV;
@@ -90,9 +105,10 @@ static void close_interface(cw_xdp_interface *interface) {
     errno = saved;
 }
 
-static uint32_t frames_of_queue(uint32_t queues) {
+static uint32_t frames_of_queue(uint32_t queues, uint32_t workers) {
     uint32_t frames = frames_most;
     while (frames > frames_least && frames * queues > frames_in_all) frames /= 2;
+    while (frames < 2 * CW_XSK_LEAST_PLACES * workers) frames *= 2; // half of them is for the workers' rings
     return frames;
 }
 
@@ -101,7 +117,7 @@ static bool open_queues(cw_xdp_interface *interface, uint32_t wanted, uint32_t w
     if (interface->queues == NULL) return false;
     for (uint32_t i = 0; i < wanted; i++) {
         interface->queue_count++;
-        if (!cw_xsk_queue_create(&interface->queues[i], interface->number, i, workers, frames_of_queue(wanted), zero_copy)) return false;
+        if (!cw_xsk_queue_create(&interface->queues[i], interface->number, i, workers, frames_of_queue(wanted, workers), zero_copy)) return false;
         for (uint32_t w = 0; w < workers; w++)
             if (!cw_xdp_map_put(interface->map, i * workers + w, interface->queues[i].sockets[w].fd)) return false;
     }
@@ -111,6 +127,7 @@ static bool open_queues(cw_xdp_interface *interface, uint32_t wanted, uint32_t w
 // The sockets first, so that there is somebody for the first packet.
 static const char *open_interface(cw_xdp_interface *interface, const cw_xdp_config *config, const traits *traits, uint32_t workers, bool native) {
     *interface = (cw_xdp_interface){.number = config->interface, .native = native, .link = -1};
+    interface->send_queues = traits->send_queues < traits->queues ? traits->send_queues : traits->queues;
     interface->map = cw_xdp_map_open(traits->queues * workers);
     if (interface->map < 0) return "make a map of AF_XDP sockets (CAP_BPF and CAP_NET_ADMIN are needed)";
     if (!open_queues(interface, traits->queues, workers, native)) return "open AF_XDP sockets (CAP_NET_RAW is needed, and memory that may be locked)";
@@ -159,8 +176,7 @@ cw_status cw_xdp_add(cw_xdp *xdp, const cw_xdp_config *config, cw_xdp_report *re
     errno = E2BIG;
     if (traits.queues > CW_XSK_SOCKETS / xdp->worker_count) return CW_SYSTEM;
     cw_xdp_interface *interface = &xdp->interfaces[xdp->count];
-    // That of veth has to copy as the kernel's does, and takes segmentation offload away from all that the other end sends.
-    bool try_native = config->mode == CW_XDP_NATIVE || (config->mode == CW_XDP_BEST && !traits.is_veth);
+    bool try_native = config->mode == CW_XDP_NATIVE || (config->mode == CW_XDP_BEST && !traits.wants_kernel);
     for (int native = try_native; native >= (config->mode == CW_XDP_NATIVE); native--) {
         report->failed = open_interface(interface, config, &traits, xdp->worker_count, native != 0);
         if (report->failed == NULL) {
@@ -223,7 +239,7 @@ bool cw_xsks_create(cw_xsks *xsks, cw_xdp *xdp, uint32_t worker) {
         cw_xdp_interface *interface = &xdp->interfaces[i];
         for (uint32_t q = 0; q < interface->queue_count; q++) xsks->all[xsks->count++] = &interface->queues[q].sockets[worker];
         xsks->ways[i].interface = interface->number;
-        xsks->ways[i].xsk = &interface->queues[worker % interface->queue_count].sockets[worker];
+        xsks->ways[i].xsk = &interface->queues[worker % interface->send_queues].sockets[worker];
     }
     xsks->interface_count = xdp->count;
     return watch(xsks);

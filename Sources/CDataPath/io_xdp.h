@@ -20,6 +20,7 @@
 
 enum {
     CW_XSK_FRAME = 2048,
+    CW_XSK_LEAST_PLACES = 64, // of a socket to receive
     CW_XSK_LONGEST = 1700, // IP packet that is taken; the kernel keeps 256 octets of a frame for programs, and drivers round down
     CW_XSK_ETHERNET = 14,
     CW_XSK_SOCKETS = 1024, // of an interface, queues and workers multiplied
@@ -89,7 +90,7 @@ bool cw_xsk_kick(cw_xsk *xsk); // for what is unsent; true: to be tried again so
 typedef struct cw_xdp_interface {
     uint32_t number;
     int map, link;
-    uint32_t queue_count;
+    uint32_t queue_count, send_queues; // send_queues: those of the first that can send, too
     cw_xsk_queue *queues;
     bool native;
 } cw_xdp_interface;

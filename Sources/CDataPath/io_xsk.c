@@ -17,7 +17,6 @@
 enum {
     send_frames = 512, // of a queue; a packet that finds none leaves by the packet socket
     send_places = 256, // of a socket
-    least_places = 64,
     send_buffer = 8 * 1024 * 1024,
     copied_at_once = 32, // what the kernel sends in one call where it copies
     busy_tries = 50,
@@ -67,10 +66,11 @@ static bool register_memory(cw_xsk_queue *queue, int fd) {
            set_size(fd, XDP_UMEM_FILL_RING, queue->receive_frames) && set_size(fd, XDP_UMEM_COMPLETION_RING, queue->send_frames);
 }
 
-// One that every worker may fill without taking the frames of the others.
+// All workers together may leave half of the frames lying: without frames the queue takes nothing for anybody, and where nothing is copied
+// that is all that arrives there.
 static uint32_t places_of_worker(const cw_xsk_queue *queue) {
-    uint32_t places = queue->receive_frames;
-    while (places > queue->receive_frames / queue->worker_count && places > least_places) places /= 2;
+    uint32_t half = queue->receive_frames / 2, places = half;
+    while (places > half / queue->worker_count && places > CW_XSK_LEAST_PLACES) places /= 2;
     return places;
 }
 
@@ -138,19 +138,19 @@ bool cw_xsk_queue_create(cw_xsk_queue *queue, uint32_t interface, uint32_t numbe
     queue->frames = cw_map(cw_xsk_queue_size(queue));
     queue->spare = calloc(send_frames, sizeof *queue->spare);
     queue->sockets = calloc(workers, sizeof *queue->sockets);
+    for (uint32_t i = 0; queue->sockets != NULL && i < workers; i++) queue->sockets[i].fd = -1;
     if (queue->sockets == NULL || queue->spare == NULL || queue->frames == NULL) {
         errno = ENOMEM;
         return false;
     }
     // A child would have it as well, and a page that both write to would be no longer the kernel's.
     if (madvise(queue->frames, cw_xsk_queue_size(queue), MADV_DONTFORK) != 0) return false;
-    for (uint32_t i = 0; i < workers; i++) queue->sockets[i].fd = -1;
     for (uint32_t i = 0; i < workers; i++)
         if (!open_socket(queue, i, interface, number, zero_copy)) return false;
-    for (uint32_t i = 0; i < receive_frames; i += least_places) { // a power of two, as all numbers of frames
-        uint64_t addresses[least_places];
-        for (uint32_t n = 0; n < least_places; n++) addresses[n] = (uint64_t)(i + n) * CW_XSK_FRAME;
-        (void)fill(&queue->sockets[0], addresses, least_places);
+    for (uint32_t i = 0; i < receive_frames; i += CW_XSK_LEAST_PLACES) { // a power of two, as all numbers of frames
+        uint64_t addresses[CW_XSK_LEAST_PLACES];
+        for (uint32_t n = 0; n < CW_XSK_LEAST_PLACES; n++) addresses[n] = (uint64_t)(i + n) * CW_XSK_FRAME;
+        (void)fill(&queue->sockets[0], addresses, CW_XSK_LEAST_PLACES);
     }
     for (uint32_t i = 0; i < send_frames; i++) queue->spare[queue->spare_count++] = (uint64_t)(receive_frames + i) * CW_XSK_FRAME;
     return true;
@@ -242,7 +242,8 @@ bool cw_xsk_kick(cw_xsk *xsk) {
         if (before == *xsk->send.producer || !is_asleep(&xsk->send)) return false;
         int error = sendto(xsk->fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
         if (error == 0 && xsk->queue->zero_copy) return false; // the driver's
-        if (load_acquire(xsk->send.consumer) != before) continue;
+        // Before 6.17 the kernel tells only at the end of the ring how far it got; it has sent some if it wants to be asked again.
+        if (load_acquire(xsk->send.consumer) != before || (error == EAGAIN && !xsk->queue->zero_copy)) continue;
         bool later = error == 0 || error == EAGAIN || error == EBUSY || error == ENOBUFS || error == EINTR;
         // A link that is down has it when it comes up again.
         if (!later && error != ENETDOWN) xsk->gone = true;

@@ -142,7 +142,8 @@ bool cw_worker_step(cw_worker *worker, const struct epoll_event *ready, int coun
     cw_worker_expire(worker, now);
     cw_worker_send_waiting(worker, now);
     cw_worker_leave(worker);
-    if (worker->up.packets > 0 || worker->down.packets > 0 || cw_xsks_kick(&worker->xsks)) more = true;
+    bool unsent = cw_xsks_kick(&worker->xsks); // in every step, whatever else waits
+    if (worker->up.packets > 0 || worker->down.packets > 0 || unsent) more = true;
     if (worker->up.packets == 0 && !worker->more_to_receive) cw_turns_caught_up(&worker->up);
     if (worker->down.packets == 0 && !worker->more_from_uplink) cw_turns_caught_up(&worker->down);
     worker->more_to_receive = worker->more_from_uplink = false;

@@ -24,11 +24,13 @@ public struct Obstacle: Sendable, Equatable, CustomStringConvertible {
         self.chain = chain
         let place = "\(chain.family) \(chain.table) \(chain.name)"
         missing = []
+        // Whole words: a port 17230 or a chain "egress" is something else.
+        let rules = Set(rules.split { !($0.isLetter || $0.isNumber || "-_.".contains($0)) }.map(String.init))
         if chain.hook == "input" {
             for (port, _) in plan.ports where !rules.contains("\(port)") {
                 missing.append(Missing(what: "TCP port \(port)", command: "nft insert rule \(place) tcp dport \(port) accept"))
             }
-            if !["gre", " 47 "].contains(where: rules.contains) {
+            if !["gre", "47"].contains(where: rules.contains) {
                 missing.append(Missing(what: "GRE", command: "nft insert rule \(place) meta l4proto gre accept"))
             }
             for port in plan.wireGuardPorts where !rules.contains("\(port)") {

@@ -1,4 +1,5 @@
 import Addresses
+import SessionMapper
 import Settings
 import WireGuard
 
@@ -64,9 +65,12 @@ extension GatewayService {
 }
 
 extension SessionController {
-    /// The one that the user has now, had last, or would get.
+    /// The one that the user has now, had last, or would get. From here on it is the user's.
     func addressToKeep(for user: String, in pool: String) -> IPAddress? {
         let open = sessionsOfUser[user]?.compactMap { sessions[$0]?.assignment }.first { $0.pool == pool }
-        return open?.address ?? mapper.remember(user, in: pool)
+        guard let address = open?.address ?? mapper.remember(user, in: pool) else { return nil }
+        nativeReservations.append(Reservation(user: user, prefixes: [IPPrefix(address)]))
+        reserve()
+        return address
     }
 }

@@ -17,6 +17,8 @@ extension SessionController {
     /// After a reload, on the same listener.
     func setNatives(_ users: [NativeUser]) {
         guard let identity = accessIdentity else { return }
+        nativeReservations = users.map { Reservation(user: $0.name, prefixes: $0.allPrefixes) }
+        reserve()
         let wanted = Set(users)
         for (id, native) in natives where !native.isEnding && !wanted.contains(native.user) { closeNative(id) }
         let known = Set(natives.values.filter { !$0.isEnding }.map(\.user))
@@ -29,6 +31,9 @@ extension SessionController {
         }
         bindWaitingNatives()
     }
+
+    /// What belongs to somebody is given to nobody else, while they are away, too.
+    func reserve() { mapper.reserve(configuration.reservations + identityReservations + nativeReservations) }
 
     /// Once a second: what the access listener's device says about its peers.
     func observeNatives(_ peers: [PublicKey: PeerStatus], wallClock: Duration, now: ContinuousClock.Instant = .now) {

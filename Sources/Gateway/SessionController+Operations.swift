@@ -95,7 +95,7 @@ extension SessionController {
         self.identityReservations = identityReservations
         limits.configuration = new.admission
         mapper.replace(pools: new.addressPools)
-        mapper.reserve(new.reservations + identityReservations)
+        reserve()
         setSources()
         endBlockedSessions()
     }

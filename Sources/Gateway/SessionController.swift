@@ -49,6 +49,8 @@ public actor SessionController {
     var mapper: SessionMapper
     /// Addresses that identities have for good.
     var identityReservations: [Reservation]
+    /// Addresses of users who have WireGuard, whether they are there or not.
+    var nativeReservations: [Reservation] = []
     /// Users who connect over WireGuard, by the handle of their session.
     var natives: [UInt64: NativeSession] = [:]
     /// The sessions in `natives` by the user's name.

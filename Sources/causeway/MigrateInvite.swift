@@ -20,7 +20,8 @@ struct MigrateInvite: AsyncParsableCommand {
             is nowhere else: not in the gateway, and not in its database. With --public-key the user's device has made its own, and puts \
             the private key in itself.
 
-            With --wave everybody of the wave who has no invitation yet gets one, as files NAME.conf (and NAME.png with --png) in --directory.
+            With --wave everybody of the wave who is in phase legacy gets one, as files NAME.conf (and NAME.conf.png with --png) in --directory. \
+            Who cannot be invited is named, and the others are.
 
             EXAMPLES
               sudo causeway migrate invite ann --output ann.conf
@@ -115,15 +116,21 @@ struct MigrateInvite: AsyncParsableCommand {
             printError("\(directory): \(String(cString: strerror(errno)))")
             throw ExitCode.failure
         }
+        var failed = 0
         for user in invited {
-            let path = "\(directory)/\(Self.fileName(user.name)).conf"
-            let files = try NewFiles([path] + (png ? [path + ".png"] : []))
-            let (view, text) = try await files.or { try await invite(user.name) }
-            try files.write(text, to: path)
-            if png { try files.write(Secret(try code(text).png()), to: path + ".png") }
-            print("user \(user.name): \(view.addresses.map(\.description).joined(separator: ", ")), configuration in \(path)")
+            do { try await inviteMember(user, into: directory) } catch is ExitCode { failed += 1 }
         }
-        print("\(invited.count) of \(members.count) members of wave \(wave) invited")
+        print("\(invited.count - failed) of \(members.count) members of wave \(wave) invited" + (failed > 0 ? ", \(failed) could not be" : ""))
+        if failed > 0 { throw ExitCode.failure }
+    }
+
+    private func inviteMember(_ user: UserView, into directory: String) async throws {
+        let path = "\(directory)/\(Self.fileName(user.name)).conf"
+        let files = try NewFiles([path] + (png ? [path + ".png"] : []))
+        let (view, text) = try await files.or { try await invite(user.name) }
+        try files.write(text, to: path)
+        if png { try files.write(Secret(try code(text).png()), to: path + ".png") }
+        print("user \(user.name): \(view.addresses.map(\.description).joined(separator: ", ")), configuration in \(path)")
     }
 
     /// A name is any text; a file's is not.

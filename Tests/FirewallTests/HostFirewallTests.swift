@@ -72,6 +72,7 @@ import Testing
     @Test func whatIsNamedIsNoObstacle() {
         #expect(Obstacle(chain: chain("input"), rules: "tcp dport 1723 accept\nmeta l4proto gre accept", plan: plan) == nil)
         #expect(Obstacle(chain: chain("input"), rules: "tcp dport 22 accept", plan: plan)?.missing.map(\.what) == ["TCP port 1723", "GRE"])
+        #expect(Obstacle(chain: chain("input"), rules: "tcp dport 17230 accept\njump egress", plan: plan)?.missing.count == 2)
         #expect(Obstacle(chain: chain("forward"), rules: "iifname \"causeway0\" accept", plan: plan) == nil)
         #expect(Obstacle(chain: chain("forward"), rules: "", plan: plan)?.missing.first?.command == "nft insert rule inet filter it iifname \"causeway0\" accept")
         var embedded = plan

@@ -43,6 +43,8 @@ protocol InvitationPlace: AnyObject, Sendable {
 extension MigrationDesk {
     /// Makes the user a peer of the access listener. The private key stays with whoever made it.
     func invite(_ name: String, publicKey: PublicKey, replacing: Bool, by actor: Actor) async throws -> InvitationView {
+        await turn()
+        defer { endTurn() }
         guard let place else { throw StoreError.unavailable("the gateway is starting or stopping") }
         guard let user = try await store.user(name), user.removedAt == nil else { throw StoreError.noSuch("user \"\(name)\"") }
         let old = invited[name]
@@ -53,13 +55,14 @@ extension MigrationDesk {
         let now = SessionController.unixTime
         let link = try await store.link(
             NewPeerLink(user: name, publicKey: publicKey.bytes, tunnel: terms.tunnel, allowedIPs: addresses, holder: .user), at: now, by: actor)
-        if let old { try await store.revoke(old.id, at: now, by: actor) }
         invited[name] = link
         do { try await place.invitedChanged() } catch {
+            // The old key works on, now and after a restart.
             invited[name] = old
-            try await store.revoke(link.id, at: now, by: actor)
+            await revoke(link, at: now, by: actor)
             throw error
         }
+        if let old { await revoke(old, at: now, by: actor) }
         try await change(name, by: actor) { $0.invited(at: now, by: .administrator(actor.name)) }
         return InvitationView(
             user: name, publicKey: publicKey, addresses: [addresses[0]], mtu: terms.mtu, dns: terms.dns, gatewayPublicKey: terms.gatewayPublicKey,
@@ -68,12 +71,35 @@ extension MigrationDesk {
 
     /// The peer is taken away at once.
     func withdraw(_ name: String, by actor: Actor) async throws {
+        await turn()
+        defer { endTurn() }
+        try await withdrawNow(name, by: actor)
+    }
+
+    /// The history stays; the user's own peer goes. Should that fail, the user is still there, and it can be tried again.
+    func remove(_ name: String, by actor: Actor) async throws {
+        await turn()
+        defer { endTurn() }
+        if invited[name] != nil { try await withdrawNow(name, by: actor) }
+        try await store.removeUser(name, at: SessionController.unixTime, by: actor)
+        try await tracker.refresh()
+    }
+
+    private func withdrawNow(_ name: String, by actor: Actor) async throws {
         guard let link = invited[name] else { throw StoreError.noSuch("invitation of user \"\(name)\"") }
         let now = SessionController.unixTime
         try await store.revoke(link.id, at: now, by: actor)
         invited[name] = nil
-        try await place?.invitedChanged()
+        // Whatever the listener says: the invitation is over, and with the next start or reload the peer is gone in any case.
+        do { try await place?.invitedChanged() } catch { logger.error("the peer of user \"\(name)\" could not be taken away yet: \(error)") }
         try await change(name, by: actor) { $0.invitationWithdrawn(at: now, by: .administrator(actor.name)) }
+    }
+
+    /// Of a peer that nobody serves any more.
+    private func revoke(_ link: PeerLink, at now: UnixTime, by actor: Actor) async {
+        do { try await store.revoke(link.id, at: now, by: actor) } catch {
+            logger.error("peer \(link.id) of user \"\(link.user)\" could not be marked as revoked: \(error)")
+        }
     }
 
     /// Peers that users hold, as they were left.

@@ -29,13 +29,6 @@ extension MigrationDesk {
         try await store.addUsers(names, origin: origin, at: SessionController.unixTime, by: actor)
     }
 
-    /// The history stays; the user's own peer goes.
-    func remove(_ name: String, by actor: Actor) async throws {
-        try await store.removeUser(name, at: SessionController.unixTime, by: actor)
-        if invited[name] != nil { try await withdraw(name, by: actor) }
-        try await tracker.refresh()
-    }
-
     func set(note: String, of name: String, by actor: Actor) async throws {
         try await store.setNote(note, of: name, at: SessionController.unixTime, by: actor)
     }

@@ -26,6 +26,9 @@ actor MigrationDesk {
     /// The peers that users hold, by user.
     var invited: [String: PeerLink] = [:]
     private var knowsInvited = false
+    /// Who is invited changes by one call at a time, each of which takes several steps.
+    private var isInviting = false
+    private var waitingTurns: [CheckedContinuation<Void, Never>] = []
 
     /// Opens the database, makes it if there is none, and ends what a dead process left open. A database that cannot be written now (locked,
     /// disk full, not answering) does not keep the gateway from starting: what can be read of it holds, the rest follows.
@@ -123,11 +126,24 @@ actor MigrationDesk {
         unregistered = nil
     }
 
+    func turn() async {
+        guard isInviting else { return isInviting = true }
+        await withCheckedContinuation { waitingTurns.append($0) }
+    }
+
+    func endTurn() {
+        if waitingTurns.isEmpty { isInviting = false } else { waitingTurns.removeFirst().resume() }
+    }
+
     private func loadInvitedIfNeeded() async throws(StoreError) {
         guard !knowsInvited else { return }
         try await loadInvited()
         knowsInvited = true
-        do { try await place?.invitedChanged() } catch { logger.error("users who are invited cannot connect yet: \(error)") }
+        guard let place, !invited.isEmpty else { return }
+        // Not waited for: a reload, which may be what asks, is what it would wait for itself.
+        Task { [logger] in
+            do { try await place.invitedChanged() } catch { logger.error("users who are invited cannot connect yet: \(error)") }
+        }
     }
 
     /// Users of the files are known before they dial; those who are in no file any more are users no more.
