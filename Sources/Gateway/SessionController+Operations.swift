@@ -103,9 +103,11 @@ extension SessionController {
     /// After many sessions have ended, their memory goes back to the system: malloc keeps it otherwise.
     func giveBackMemory() {
         engine?.trim()
-        // Once they have stopped ending: in the middle of it, most would still be to come.
+        // Once they have stopped ending: in the middle of it, most would still be to come. And once more with the next look: what the
+        // store still had to write of them, and their tasks, are gone by then.
         defer { endedAtLastLook = endedSessions }
-        guard endedSessions - trimmedAt >= 64, endedSessions == endedAtLastLook else { return }
+        guard endedSessions == endedAtLastLook, endedSessions - trimmedAt >= 64 || trimsAgain else { return }
+        trimsAgain = endedSessions != trimmedAt
         trimmedAt = endedSessions
         sessions.shrinkIfSparse()
         connections.shrinkIfSparse()

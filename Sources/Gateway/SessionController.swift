@@ -67,6 +67,7 @@ public actor SessionController {
     var failedLogins: UInt64 = 0
     var flushTimer: Scheduled<Void>?
     var trimmedAt: UInt64 = 0
+    var trimsAgain = false
     var endedAtLastLook: UInt64 = 0
     let startedAt = Date()
 
