@@ -7,6 +7,16 @@ steps_failed=0
 steps_log=$(mktemp)
 if [ -t 1 ] && [ -z "${CI:-}${NO_COLOR:-}" ]; then step_good=$'\e[32m✓\e[0m' step_bad=$'\e[31m✗\e[0m'; else step_good='✓' step_bad='✗'; fi
 
+# With -q, grep goes at the first match, and whoever still writes into its pipe ends by SIGPIPE, which `pipefail` calls a failure. Here the
+# rest is read, too.
+grep() {
+    local status=0 argument quiet=
+    for argument; do case $argument in --) break ;; --*) ;; -*q*) quiet=1 ;; esac; done
+    command grep "$@" || status=$?
+    [ -z "$quiet" ] || ! [ -p /dev/stdin ] || cat >/dev/null
+    return $status
+}
+
 now_ms() { local t=${EPOCHREALTIME/[.,]/}; echo $((t / 1000)); }
 seconds_since() { local d=$(($(now_ms) - $1)); printf '%d.%d' $((d / 1000)) $((d % 1000 / 100)); }
 note() { printf '    %s\n' "$*"; }
