@@ -71,6 +71,13 @@ extension CausewayConfiguration {
         public var presharedKeyFile: String?
         /// 32 bytes, read from that file.
         public var presharedKey: Secret?
+
+        public init(publicKey: String, endpoints: [HostAndPort], presharedKeyFile: String? = nil, presharedKey: Secret? = nil) {
+            self.publicKey = publicKey
+            self.endpoints = endpoints
+            self.presharedKeyFile = presharedKeyFile
+            self.presharedKey = presharedKey
+        }
     }
 
     /// Our own WireGuard listener: users who migrated connect to it and keep their inner address.

@@ -140,6 +140,16 @@ public struct CausewayConfiguration: Sendable, Equatable {
         public var quietDays = 14
         /// Days as migrated after which PPTP is refused; 0: never by itself.
         public var retireAfterDays = 0
+        /// What a PPTP log-in does while the user's own WireGuard peer is connected.
+        public var whileNative = WhileNative.refuse
+
+        public enum WhileNative: String, Sendable, CaseIterable {
+            case refuse
+            /// The PPTP session gets the address; the peer waits until it is over.
+            case replace
+            /// The PPTP session gets another address, and none of the networks behind the user.
+            case secondAddress = "second-address"
+        }
     }
 
     /// What `causeway firewall` makes of it; the gateway itself does not touch the packet filter for this.

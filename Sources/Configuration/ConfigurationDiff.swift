@@ -24,6 +24,7 @@ extension CausewayConfiguration {
         diff.live("store.retain-events", \.store.retainEvents)
         diff.live("migration.quiet-days", \.migration.quietDays)
         diff.live("migration.retire-after-days", \.migration.retireAfterDays)
+        diff.live("migration.while-native", \.migration.whileNative)
         diff.live("firewall", \.firewall)
         diff.live("webhook", \.webhooks)
         // Which tunnel and pool a listener stands for counts at the next log-in; its sockets are opened before privileges go.

@@ -78,6 +78,7 @@ extension ConfigurationReader {
         var table = table
         table.read(&configuration.migration.quietDays, "quiet-days", 0...365)
         table.read(&configuration.migration.retireAfterDays, "retire-after-days", 0...3650)
+        table.read(&configuration.migration.whileNative, "while-native")
         table.finish()
     }
 

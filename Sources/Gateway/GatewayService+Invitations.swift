@@ -1,6 +1,7 @@
 import Addresses
 import SessionMapper
 import Settings
+import Store
 import WireGuard
 
 // Users who are invited connect to the access listener, beside those of the configuration.
@@ -34,12 +35,15 @@ extension GatewayService {
         }
     }
 
-    func terms(for user: String) async throws -> InvitationTerms {
+    func terms(for user: String, publicKey: PublicKey, keeping old: PeerLink?) async throws -> InvitationTerms {
         guard let access = configuration.access, let controller else {
             throw GatewayError("there is no [access] in the configuration: users have nowhere to connect to")
         }
         guard !access.peers.contains(where: { $0.user == user }) else {
             throw GatewayError("user \"\(user)\" has an [[access.peer]] in the configuration already")
+        }
+        if let other = access.peers.first(where: { $0.publicKey == "\(publicKey)" }) {
+            throw GatewayError("this key is the one of user \"\(other.user)\" ([[access.peer]] in the configuration): each device has its own")
         }
         guard let key = access.privateKey.withUnsafeBytes({ PrivateKey(bytes: $0) }) else { throw GatewayError("the access key has not 32 bytes") }
         let attributes = configuration.users.entries.first { $0.displayName == user }?.attributes
@@ -54,6 +58,7 @@ extension GatewayService {
         }
         let pool = attributes?.pool ?? configuration.listeners.first { $0.tunnel == tunnelName }?.pool ?? configuration.listeners.first?.pool
         var address = attributes?.staticAddress ?? known.identities[tunnelName]?[user]?.address
+        if address == nil, let old, old.tunnel == tunnelName { address = old.allowedIPs.first?.address }
         if address == nil, let pool { address = await controller.addressToKeep(for: user, in: pool) }
         guard let address else { throw GatewayError("no address is free for user \"\(user)\"") }
         let networks = access.clientNetworks.isEmpty

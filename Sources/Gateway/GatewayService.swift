@@ -31,18 +31,18 @@ import Musl
 public actor GatewayService: Service, Operations, InvitationPlace {
     private let configurationPath: String
     private let version: String
-    private let logger: Logger
+    let logger: Logger
     private let group: MultiThreadedEventLoopGroup
     private let authenticator: LocalAuthenticator
-    private let identityStore: any IdentityStore
-    private let registry: IdentityRegistry
+    let identityStore: any IdentityStore
+    let registry: IdentityRegistry
     private let hook: HubHook
     private let bulletin = Bulletin()
     private let webhooks: WebhookDispatcher
     /// Until the bulletin is over.
     private var webhookFeed: Task<Void, Never>?
     private var downTunnels: Set<String> = []
-    private var tunnelManager: TunnelManager?
+    var tunnelManager: TunnelManager?
     var accessListener: AccessListener?
     /// nil: nothing is written down.
     var desk: MigrationDesk?
@@ -122,6 +122,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
             configuration: configuration, authenticator: authenticator, ways: await tunnelManager.ways(), uplinks: tunnelManager,
             book: desk?.tracker, identityReservations: known.reservations, bulletin: bulletin, engine: engine, eventLoop: group.next(), logger: logger)
         self.controller = controller
+        await controller.setHandedOver(known.handedOver)
         await desk?.serve(controller, at: self)
         let monitor = try HostMonitor()
         self.monitor = monitor
@@ -165,7 +166,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
     }
 
     /// What each hub has to know, for the administrator's programs.
-    private func tellHubs() async {
+    func tellHubs() async {
         var calls: [HubHook.Call] = []
         do {
             for tunnel in configuration.tunnels {
@@ -435,6 +436,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         authenticator.replace(limits: new.loginLimits)
         threshold.level = LogThreshold(new).level
         await controller.adopt(new, identityReservations: known.reservations)
+        await controller.setHandedOver(known.handedOver)
         await desk?.adopt(new)
         await webhooks.apply(new.webhooks.map(\.receiver))
         if accessListener != nil { await controller.setNatives(taken.natives) }

@@ -19,6 +19,8 @@ public struct IdentityView: Codable, Sendable, Equatable {
     public var lastHandshake: Date?
     /// Since when the configuration does not need it any more; nil: it does.
     public var retiredSince: Date?
+    /// Since when the user's own device holds the key; nil: the gateway does.
+    public var handedOverSince: Date?
     /// Whether the engine or the kernel has it now; nil where nobody was asked.
     public var up: Bool?
     /// Open sessions that go through it; nil where nobody was asked.
@@ -35,10 +37,11 @@ public struct IdentityView: Codable, Sendable, Equatable {
         createdAt = date(identity.createdAt)
         lastHandshake = identity.handshakeAt.map(date)
         retiredSince = identity.retiredAt.map(date)
+        handedOverSince = identity.handedOverAt.map(date)
         self.up = up
         self.sessions = sessions
     }
 
     /// Needed, and no hub ever answered it: most likely the hub does not know it.
-    public var neverCompleted: Bool { lastHandshake == nil && retiredSince == nil }
+    public var neverCompleted: Bool { lastHandshake == nil && retiredSince == nil && handedOverSince == nil }
 }

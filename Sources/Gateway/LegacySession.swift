@@ -48,6 +48,8 @@ final class LegacySession {
     var assignment: Assignment?
     /// Being written into the book, or written; nil: not yet, or there is no book.
     var entry: Task<Assignment?, Never>?
+    /// The user's own one is in use by their WireGuard peer.
+    var takesSecondAddress = false
     /// Addresses that the book knows to be somebody else's.
     var refusedAddresses: Set<IPAddress> = []
     /// The identity that was asked for and has to be let go of; nil where the tunnel is shared.

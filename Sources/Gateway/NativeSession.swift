@@ -43,6 +43,8 @@ struct NativeSession {
     var isEnding = false
     /// Others have heard that it is open.
     var isAnnounced = false
+    /// The PPTP session that has replaced it: as long as that lives, the address stays there.
+    var yieldsTo: UInt64?
     /// While it is in the book.
     var entry: Entry?
 

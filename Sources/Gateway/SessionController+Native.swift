@@ -57,7 +57,7 @@ extension SessionController {
 
     /// The native peer's first handshake: a PPTP session that has the address ends.
     private func takeOver(_ id: UInt64) {
-        guard let native = natives[id] else { return }
+        guard let native = natives[id], !yields(native) else { return }
         for session in sessions.values.sorted(by: { $0.id < $1.id }) where session.phase != .ending {
             guard let theirs = session.assignment?.prefixes, theirs.overlap(native.user.allPrefixes) else { continue }
             logger.notice("\(session.label): ended, because \(native.label) has connected")
@@ -78,6 +78,38 @@ extension SessionController {
         }
     }
 
+    // MARK: PPTP while it lives
+
+    enum Encounter: Equatable {
+        case admitted
+        case refused(String)
+    }
+
+    /// A log-in of a user whose own peer is connected, by `migration.while-native`.
+    func meetNative(_ user: String, _ session: LegacySession) -> Encounter {
+        let live = (nativesOfUser[user] ?? []).sorted().filter { natives[$0].map { $0.isLive && $0.assignment != nil } ?? false }
+        guard session.user == nil, let native = live.first.flatMap({ natives[$0] }) else { return .admitted }
+        switch configuration.migration.whileNative {
+        case .refuse: return .refused("the user's WireGuard peer is connected")
+        case .replace:
+            for id in live {
+                logger.notice("\(natives[id]?.label ?? ""): waits while a PPTP session from \(session.clientAddress) has the address (while-native = \"replace\")")
+                natives[id]?.yieldsTo = session.id
+                unbindNative(id, because: "replaced by a PPTP session")
+            }
+        case .secondAddress:
+            guard configuration.tunnel(named: native.user.tunnel)?.mode != .perUser else {
+                return .refused("the user's WireGuard peer is connected, and in mode \"per-user\" there is no second address")
+            }
+            session.takesSecondAddress = true
+        }
+        return .admitted
+    }
+
+    private func yields(_ native: NativeSession) -> Bool {
+        native.yieldsTo.flatMap { sessions[$0] }.map { $0.phase != .ending } ?? false
+    }
+
     /// A user has one address, whichever way the user comes in.
     func nativeAddress(of request: UplinkRequest) -> IPAddress? {
         (nativesOfUser[request.user] ?? []).sorted().lazy.compactMap { self.natives[$0] }
@@ -94,7 +126,7 @@ extension SessionController {
     }
 
     private func bindNative(_ id: UInt64) {
-        guard let native = natives[id], native.assignment == nil, !native.isBinding, !native.isEnding,
+        guard let native = natives[id], native.assignment == nil, !native.isBinding, !native.isEnding, !yields(native),
             let way = ways[native.user.tunnel]
         else { return }
         guard !way.isShared else { return bindNative(id, to: way.identity) }
@@ -138,13 +170,14 @@ extension SessionController {
         if native.isLive { logger.info("\(native.label): connected, \(assignment.address) through tunnel \"\(assignment.tunnel)\"") }
     }
 
-    func unbindNative(_ id: UInt64) {
+    func unbindNative(_ id: UInt64, because reason: String? = nil) {
         guard let native = natives[id], native.assignment != nil else { return }
-        leaveNative(id, because: native.isLive ? "its peer was taken away" : "no sign of life for three minutes")
+        let reason = reason ?? (native.isLive ? "its peer was taken away" : "no sign of life for three minutes")
+        leaveNative(id, because: reason)
         mapper.release(id)
         natives[id]?.assignment = nil
         natives[id]?.identity = nil
-        announceNative(id, because: native.isLive ? "its peer was taken away" : "no sign of life for three minutes")
+        announceNative(id, because: reason)
         submit(Command(id, .unbind))
         letGo(ofNative: id)
     }

@@ -100,6 +100,9 @@ extension SessionController {
         endBlockedSessions()
     }
 
+    /// Users who hold their identity themselves, by tunnel: there is nothing that they could leave through.
+    func setHandedOver(_ users: [String: Set<String>]) { handedOver = users }
+
     /// After many sessions have ended, their memory goes back to the system: malloc keeps it otherwise.
     func giveBackMemory() {
         engine?.trim()

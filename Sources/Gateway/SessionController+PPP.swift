@@ -67,9 +67,17 @@ extension SessionController {
         Task {
             var result = await authenticator.authenticate(request)
             if let book, case .accept(let user) = result { result = await judged(by: book, user, from: request.source) }
+            if case .accept(let user) = result, let tunnel = user.attributes.tunnel ?? sessions[id]?.listener.tunnel, handedOver[tunnel]?.contains(user.name) == true {
+                result = .reject(Self.hasOwnIdentity)
+            }
             judged(result, request.userName, identifier: response.identifier, session: id)
         }
     }
+
+    /// One identity has one live holder, and this user is it.
+    private static let hasOwnIdentity = Rejection(
+        code: .noDialInPermission, retry: false, message: "Use WireGuard: it was set up for you",
+        reason: .policy("the user's identity was handed over to their own device (causeway migrate take-back USER undoes that)"))
 
     private func judged(_ result: AuthenticationResult, _ presented: String, identifier: UInt8, session id: UInt64) {
         guard let session = sessions[id], session.phase != .ending else { return }
@@ -100,6 +108,13 @@ extension SessionController {
                 return step(id) {
                     $0.authenticated(
                         identifier: identifier, .reject(code: 691, retry: false, message: "Authentication failed"), now: .now)
+                }
+            }
+            if case .refused(let reason) = meetNative(user.name, session) {
+                logger.notice("log-in of user \"\(user.name)\" from \(session.clientAddress) refused: \(reason) (migration.while-native)")
+                write(refusalOf: user.name, reason, session)
+                return step(id) {
+                    $0.authenticated(identifier: identifier, .reject(code: 649, retry: false, message: "Connected with WireGuard already"), now: .now)
                 }
             }
             switch admission(of: user.name, session: id) {

@@ -47,6 +47,10 @@ extension SessionController {
             user: request.user, pool: attributes.pool ?? session.listener.pool, tunnel: request.tunnel,
             staticAddress: fixed ?? attributes.staticAddress ?? nativeAddress(of: request), prefixes: attributes.prefixes)
         if case .within(let allowed) = attributes.address { login.allowed = allowed }
+        if session.takesSecondAddress {
+            login.staticAddress = nil
+            login.prefixes = []
+        }
         login.refused = session.refusedAddresses
         unbindSilentNatives(overlapping: login)
         switch mapper.admit(login, session: id) {

@@ -68,6 +68,8 @@ public actor SessionController {
     var flushTimer: Scheduled<Void>?
     var trimmedAt: UInt64 = 0
     var trimsAgain = false
+    /// By tunnel.
+    var handedOver: [String: Set<String>] = [:]
     var endedAtLastLook: UInt64 = 0
     let startedAt = Date()
 

@@ -69,9 +69,58 @@ public actor FileIdentityStore: IdentityStore {
         if isNews { try await change { _ in } }
     }
 
+    public func handOver(_ id: Identity.ID) async throws -> Identity {
+        let now = now()
+        return try await change(id) { identity in
+            guard !identity.isRetired else { throw IdentityError("\(id) is not in the configuration any more") }
+            guard !identity.isWiped else { throw IdentityError("\(id) was handed over, and its key is not here any more") }
+            if identity.handedOverAt == nil {
+                identity.handedOverAt = now
+                identity.generation += 1
+            }
+            return identity
+        }
+    }
+
+    public func wipe(_ id: Identity.ID) async throws {
+        try await change(id) { identity in
+            guard identity.isHandedOver else { throw IdentityError("\(id) was not handed over") }
+            identity.privateKey = Secret([])
+        }
+    }
+
+    public func takeBack(_ id: Identity.ID) async throws {
+        try await change(id) { identity in
+            guard identity.isHandedOver else { throw IdentityError("\(id) was not handed over") }
+            guard !identity.isWiped else { throw IdentityError("the key of \(id) was wiped when the user's device was seen with it: there is no way back") }
+            identity.handedOverAt = nil
+            identity.generation += 1
+        }
+    }
+
+    public func renew(_ id: Identity.ID) async throws {
+        try await change(id) { identity in
+            let key = KeyPair()
+            identity.privateKey = key.privateKey
+            identity.publicKey = key.publicKey
+            identity.handedOverAt = nil
+            identity.handshakeAt = nil
+            identity.generation += 1
+        }
+    }
+
+    @discardableResult
+    private func change<Result>(_ id: Identity.ID, _ body: (inout Identity) throws -> Result) async throws -> Result {
+        try await change { identities in
+            guard var identity = identities[id] else { throw IdentityError("there is no identity of \(id)") }
+            defer { identities[id] = identity }
+            return try body(&identity)
+        }
+    }
+
     public func prune(tunnel: String?) async throws -> [Identity.ID] {
         try await change { identities in
-            let gone = identities.values.filter { $0.isRetired && (tunnel == nil || $0.id.tunnel == tunnel) }.map(\.id).sorted()
+            let gone = identities.values.filter { $0.isRetired && !$0.isHandedOver && (tunnel == nil || $0.id.tunnel == tunnel) }.map(\.id).sorted()
             for id in gone { identities[id] = nil }
             return gone
         }

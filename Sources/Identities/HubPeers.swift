@@ -32,7 +32,7 @@ extension CausewayConfiguration {
             let prefixes = prefixesByIdentity(of: tunnel)
             return identities.filter { $0.id.tunnel == tunnel.name && $0.id.kind == kind }.sorted { $0.id < $1.id }.map { identity in
                 HubPeer(
-                    comment: "\(kind.rawValue) \(identity.id.name)\(identity.isRetired ? ", retired" : "")",
+                    comment: "\(kind.rawValue) \(identity.id.name)\(identity.isHandedOver ? ", in the user's hands" : identity.isRetired ? ", retired" : "")",
                     publicKey: "\(identity.publicKey)",
                     allowedIPs: Set((identity.addresses.map(IPPrefix.init) + (prefixes[identity.id.name] ?? [])).withoutContained()),
                     presharedKey: asking.presharedKey)

@@ -31,7 +31,7 @@ public struct Identity: Sendable, Equatable, Identifiable {
 
     public let id: ID
     public var publicKey: PublicKey
-    /// 32 bytes. Not on pages of their own like a `PrivateKey`: there may be very many.
+    /// 32 bytes. Not on pages of their own like a `PrivateKey`: there may be very many. Empty when it was handed over and wiped here.
     public var privateKey: Secret
     /// Of the user, for good. A group has none: its users' addresses come and go.
     public var addresses: [IPAddress]
@@ -44,12 +44,18 @@ public struct Identity: Sendable, Equatable, Identifiable {
     /// Since when nobody in the configuration needs it any more, in seconds since the Unix epoch. It keeps its key and address
     /// until it is pruned.
     public var retiredAt: Int64?
+    /// Since when the user's own device is its one live holder, in seconds since the Unix epoch; nil: we are. We never use it then, and a
+    /// hub goes on knowing it.
+    public var handedOverAt: Int64?
 
     public var isRetired: Bool { retiredAt != nil }
+    public var isHandedOver: Bool { handedOverAt != nil }
+    /// There is no way back: only the user's device has the key.
+    public var isWiped: Bool { isHandedOver && privateKey.count == 0 }
 
     public init(
         id: ID, publicKey: PublicKey, privateKey: Secret, addresses: [IPAddress], createdAt: Int64, generation: UInt64 = 1,
-        handshakeAt: Int64? = nil, retiredAt: Int64? = nil
+        handshakeAt: Int64? = nil, retiredAt: Int64? = nil, handedOverAt: Int64? = nil
     ) {
         self.id = id
         self.publicKey = publicKey
@@ -59,6 +65,7 @@ public struct Identity: Sendable, Equatable, Identifiable {
         self.generation = generation
         self.handshakeAt = handshakeAt
         self.retiredAt = retiredAt
+        self.handedOverAt = handedOverAt
     }
 
     /// Whether the two keys belong together. A scalar multiplication: some 50 µs.

@@ -7,10 +7,10 @@ import WireGuard
 ///
 ///     {"version":1,"identities":[
 ///     {"tunnel":"hub","kind":"user","name":"ann","privateKey":"…","publicKey":"…","addresses":["10.8.0.10"],
-///      "createdAt":1790000000,"generation":1,"handshakeAt":1790000300,"retiredAt":1790009999}
+///      "createdAt":1790000000,"generation":1,"handshakeAt":1790000300,"retiredAt":1790009999,"handedOverAt":1790009000}
 ///     ]}
 ///
-/// `handshakeAt` and `retiredAt` are left out where there is none. Written and read here, byte by byte: private keys do not pass
+/// `handshakeAt`, `retiredAt` and `handedOverAt` are left out where there is none, and `privateKey` of one that was handed over and wiped. Written and read here, byte by byte: private keys do not pass
 /// through strings, which nobody can wipe.
 enum IdentityFile {
     static let version: Int64 = 1
@@ -36,7 +36,7 @@ enum IdentityFile {
     /// An upper bound for what `write` makes of it.
     private static func longest(_ identity: Identity) -> Int {
         // A byte of a name becomes at most six: \u0000.
-        400 + 6 * (identity.id.tunnel.utf8.count + identity.id.name.utf8.count) + 48 * identity.addresses.count
+        440 + 6 * (identity.id.tunnel.utf8.count + identity.id.name.utf8.count) + 48 * identity.addresses.count
     }
 
     private static func write(_ identity: Identity, onto text: inout [UInt8]) {
@@ -44,13 +44,17 @@ enum IdentityFile {
         write(identity.id.tunnel, onto: &text)
         text += ",\"kind\":\"\(identity.id.kind.rawValue)\",\"name\":".utf8
         write(identity.id.name, onto: &text)
-        text += ",\"privateKey\":\"".utf8
-        identity.privateKey.withUnsafeBytes { WireGuardKey.encode($0, onto: &text) }
-        text += "\",\"publicKey\":\"\(identity.publicKey)\",\"addresses\":[".utf8
+        if !identity.isWiped {
+            text += ",\"privateKey\":\"".utf8
+            identity.privateKey.withUnsafeBytes { WireGuardKey.encode($0, onto: &text) }
+            text += "\"".utf8
+        }
+        text += ",\"publicKey\":\"\(identity.publicKey)\",\"addresses\":[".utf8
         text += identity.addresses.map { "\"\($0)\"" }.joined(separator: ",").utf8
         text += "],\"createdAt\":\(identity.createdAt),\"generation\":\(identity.generation)".utf8
         if let time = identity.handshakeAt { text += ",\"handshakeAt\":\(time)".utf8 }
         if let time = identity.retiredAt { text += ",\"retiredAt\":\(time)".utf8 }
+        if let time = identity.handedOverAt { text += ",\"handedOverAt\":\(time)".utf8 }
         text += "}".utf8
     }
 
@@ -114,13 +118,15 @@ enum IdentityFile {
         var privateKey: Secret?, publicKey: PublicKey?
         var addresses: [IPAddress] = []
         var createdAt: Int64?, generation: UInt64?
-        var handshakeAt: Int64?, retiredAt: Int64?
+        var handshakeAt: Int64?, retiredAt: Int64?, handedOverAt: Int64?
         try json.object { key, json in
             switch key {
             case "tunnel": tunnel = try json.string()
             case "kind": kind = Identity.Kind(rawValue: try json.string())
             case "name": name = try json.string()
-            case "privateKey": privateKey = try json.withRawString(WireGuardKey.decode)
+            case "privateKey":
+                privateKey = try json.withRawString(WireGuardKey.decode)
+                guard privateKey != nil else { throw json.failure("a privateKey that is no base64 of 32 bytes") }
             case "publicKey":
                 // Not by PublicKey's own way from text, which takes locked pages for each.
                 publicKey = try json.withRawString(WireGuardKey.decode)?.withUnsafeBytes { PublicKey(bytes: $0) }
@@ -133,14 +139,18 @@ enum IdentityFile {
             case "generation": generation = UInt64(exactly: try json.integer())
             case "handshakeAt": handshakeAt = try json.integer()
             case "retiredAt": retiredAt = try json.integer()
+            case "handedOverAt": handedOverAt = try json.integer()
             default: throw json.failure("unknown key \"\(key)\"")
             }
         }
-        guard let tunnel, let kind, let name, let privateKey, let publicKey, let createdAt, let generation else {
-            throw json.failure("an identity without a right tunnel, kind, name, privateKey, publicKey, createdAt or generation")
+        guard let privateKey = privateKey ?? (handedOverAt == nil ? nil : Secret([])) else {
+            throw json.failure("an identity without a privateKey that was not handed over")
+        }
+        guard let tunnel, let kind, let name, let publicKey, let createdAt, let generation else {
+            throw json.failure("an identity without a right tunnel, kind, name, publicKey, createdAt or generation")
         }
         return Identity(
             id: .init(tunnel: tunnel, kind: kind, name: name), publicKey: publicKey, privateKey: privateKey, addresses: addresses,
-            createdAt: createdAt, generation: generation, handshakeAt: handshakeAt, retiredAt: retiredAt)
+            createdAt: createdAt, generation: generation, handshakeAt: handshakeAt, retiredAt: retiredAt, handedOverAt: handedOverAt)
     }
 }

@@ -16,7 +16,20 @@ public protocol IdentityStore: Sendable {
     /// may keep news that do not matter much (a handshake after another of the same hour) to itself.
     func record(handshakes: [Identity.ID: Int64]) async throws
 
-    /// Forgets retired identities, of all tunnels or of one, for good: their keys and addresses are gone. Those it forgot.
+    /// The user's device becomes the one holder: what it returns is to be handed out once, and is not to be used any more. Asking again gives
+    /// the same, until it is wiped.
+    func handOver(_ id: Identity.ID) async throws -> Identity
+
+    /// The device has been seen with it: the key is wiped here, for good.
+    func wipe(_ id: Identity.ID) async throws
+
+    /// We are its holder again. Throws if it was wiped.
+    func takeBack(_ id: Identity.ID) async throws
+
+    /// We are its holder again, with another key: whoever has the old one is nobody to a hub that is told.
+    func renew(_ id: Identity.ID) async throws
+
+    /// Forgets retired identities, of all tunnels or of one, for good, but for those that users hold: their keys and addresses are gone. Those it forgot.
     func prune(tunnel: String?) async throws -> [Identity.ID]
 }
 

@@ -53,7 +53,8 @@ struct Provisioning {
     private mutating func keepAddresses(_ identities: inout [Identity.ID: Identity]) {
         let needs = Dictionary(plan.needs.map { ($0.id, $0.address) }, uniquingKeysWith: { first, _ in first })
         for (id, identity) in identities {
-            if let source = needs[id], !mayKeep(identity, source) { continue }
+            // One that its user holds cannot be told of another address.
+            if let source = needs[id], !identity.isHandedOver, !mayKeep(identity, source) { continue }
             for address in identity.addresses { owners[address] = id }
         }
     }
@@ -114,7 +115,7 @@ struct Provisioning {
                 identities[need.id]?.retiredAt = nil
                 change.revived.append(need.id)
             }
-            if let identity = identities[need.id], mayKeep(identity, need.address) { continue }
+            if let identity = identities[need.id], identity.isHandedOver || mayKeep(identity, need.address) { continue }
             guard let addresses = addresses(for: need, identities) else { continue }
             for address in addresses { owners[address] = need.id }
             if identities[need.id] != nil {

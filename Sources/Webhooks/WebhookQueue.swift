@@ -57,8 +57,8 @@ public struct WebhookQueue: Sendable {
         waiting.append(event)
         guard waiting.count > limits.capacity else { return true }
         waiting.removeFirst()
+        // The next one is a new event to the receiver, who is not asked any sooner for that.
         attempts = 0
-        notBefore = nil
         dropped += 1
         return false
     }
@@ -76,7 +76,10 @@ public struct WebhookQueue: Sendable {
     public mutating func finished(_ outcome: Outcome, now: ContinuousClock.Instant, chance: Double) -> Verdict {
         guard let delivery = onTheWay else { return .dropped }
         onTheWay = nil
-        guard waiting.first?.id == delivery.event.id else { return outcome == .arrived ? .arrived : .dropped }
+        guard waiting.first?.id == delivery.event.id else {
+            if case .failed(_, let wish) = outcome, !waiting.isEmpty { notBefore = now + max(limits.firstDelay, min(wish ?? .zero, limits.longestDelay)) }
+            return outcome == .arrived ? .arrived : .dropped
+        }
         switch outcome {
         case .arrived:
             next()

@@ -217,7 +217,7 @@ struct HubIdentities: AsyncParsableCommand {
             ["TUNNEL", "KIND", "NAME", "ADDRESS", "PUBLIC KEY", "SINCE HANDSHAKE", "UP", "SESSIONS"],
             identities.map { identity in
                 [
-                    identity.tunnel, identity.kind, identity.name + (identity.retiredSince == nil ? "" : " (retired)"),
+                    identity.tunnel, identity.kind, identity.name + (identity.handedOverSince != nil ? " (handed over)" : identity.retiredSince == nil ? "" : " (retired)"),
                     identity.addresses.isEmpty ? "-" : identity.addresses.map(\.description).joined(separator: ","), identity.publicKey,
                     identity.lastHandshake.map { durationText(max(0, Int(now.timeIntervalSince($0)))) } ?? "never",
                     identity.up.map { $0 ? "yes" : "no" } ?? "-", identity.sessions.map { "\($0)" } ?? "-",
@@ -282,7 +282,7 @@ struct HubPrune: AsyncParsableCommand {
         let store = try file.load().identityStore
         let gone = try await identityErrors {
             guard dryRun else { return try await store.prune(tunnel: tunnel) }
-            return try await store.identities().filter { $0.isRetired && (tunnel == nil || $0.id.tunnel == tunnel) }.map(\.id)
+            return try await store.identities().filter { $0.isRetired && !$0.isHandedOver && (tunnel == nil || $0.id.tunnel == tunnel) }.map(\.id)
         }
         for id in gone { print("\(id): \(dryRun ? "would be forgotten" : "forgotten")") }
         if gone.isEmpty { print("nothing to do: no identity is retired") }

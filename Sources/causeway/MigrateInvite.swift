@@ -35,18 +35,12 @@ struct MigrateInvite: AsyncParsableCommand {
     struct Order: Encodable { var publicKey: PublicKey, replace: Bool }
     struct Answer: Encodable { var invitation: InvitationView, configuration: String }
 
-    enum Form: String, ExpressibleByArgument, CaseIterable { case quick, wg }
-
     @OptionGroup var control: ControlOption
-    @Flag(name: .long, help: "Print JSON: the invitation, and the configuration's text.") var json = false
+    @OptionGroup var file: HandedFile
     @Argument(help: ArgumentHelp("The user's name.", valueName: "user")) var name: String?
     @Option(name: .long, help: ArgumentHelp("Everybody of this wave instead.", valueName: "name")) var wave: String?
     @Option(name: .long, help: ArgumentHelp("Where the files of a wave go; made if it is not there.", valueName: "path")) var directory: String?
     @Option(name: .long, help: ArgumentHelp("The public key of the user's device.", valueName: "key"), transform: key) var publicKey: PublicKey?
-    @Option(name: .long, help: "quick for wg-quick(8) and the apps; wg for wg setconf.") var form = Form.quick
-    @Option(name: .shortAndLong, help: ArgumentHelp("Write the configuration to this new file.", valueName: "file")) var output: String?
-    @Flag(name: .long, help: "Show it as a QR code, for the WireGuard apps. Whoever sees it has the key.") var qr = false
-    @Flag(name: .long, help: "Write the QR code beside the file, as FILE.png.") var png = false
     @Flag(name: .long, help: "Instead of an earlier invitation, whose key does not work any more.") var replace = false
 
     static func key(_ text: String) throws -> PublicKey {
@@ -58,28 +52,23 @@ struct MigrateInvite: AsyncParsableCommand {
         guard (name == nil) != (wave == nil) else { throw ValidationError("either a user or --wave") }
         if wave != nil {
             guard directory != nil else { throw ValidationError("--wave needs a --directory for the files") }
-            if publicKey != nil || output != nil || qr { throw ValidationError("--wave goes with --directory, --png and --replace only") }
+            if publicKey != nil || file.output != nil || file.qr { throw ValidationError("--wave goes with --directory, --png and --replace only") }
         } else if directory != nil {
             throw ValidationError("--directory goes with --wave")
         }
-        if png, wave == nil, output == nil { throw ValidationError("--png goes with --output or --wave") }
-        if publicKey != nil, qr || png { throw ValidationError("a QR code without the private key is of no use: --public-key excludes --qr and --png") }
+        if file.png, wave == nil, file.output == nil { throw ValidationError("--png goes with --output or --wave") }
+        if publicKey != nil, file.qr || file.png { throw ValidationError("a QR code without the private key is of no use: --public-key excludes --qr and --png") }
     }
 
     func run() async throws {
         if let wave { return try await inviteAll(of: wave, into: directory!) }
         let name = name!
-        let files = try NewFiles([output, png ? output! + ".png" : nil].compactMap { $0 })
+        let files = try NewFiles(file.paths)
         let (invitation, text) = try await files.or { try await invite(name) }
-        if let output { try files.write(text, to: output) }
-        if png { try files.write(Secret(try code(text).png()), to: output! + ".png") }
-        let configuration = text.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
-        if json { return try printJSON(Answer(invitation: invitation, configuration: configuration)) }
-        if qr { print(try code(text).terminalText(colours: isatty(STDOUT_FILENO) == 1), terminator: "") }
-        if let output {
-            print("user \(name): \(invitation.addresses.map(\.description).joined(separator: ", ")), configuration in \(output)")
-        } else if !qr {
-            print(configuration, terminator: "")
+        try file.write(text, to: files) {
+            print("user \(name): \(invitation.addresses.map(\.description).joined(separator: ", ")), configuration in \($0)")
+        } json: {
+            try printJSON(Answer(invitation: invitation, configuration: $0))
         }
     }
 
@@ -93,14 +82,7 @@ struct MigrateInvite: AsyncParsableCommand {
             privateKey: privateKey?.withBytes { Secret($0) }, addresses: view.addresses.map(\.address), dns: view.dns, mtu: UInt16(clamping: view.mtu),
             peerPublicKey: "\(view.gatewayPublicKey)", endpoint: view.endpoint, allowedIPs: view.allowedIPs, keepalive: 25,
             comments: ["Causeway: WireGuard for \(name)"])
-        return (view, invitation.text(form == .quick ? .quick : .wg))
-    }
-
-    private func code(_ text: Secret) throws -> QRCode {
-        do { return try QRCode(text) } catch {
-            printError("\(error): hand the file over instead")
-            throw ExitCode.failure
-        }
+        return (view, invitation.text(file.form == .quick ? .quick : .wg))
     }
 
     private func inviteAll(of wave: String, into directory: String) async throws {
@@ -126,10 +108,10 @@ struct MigrateInvite: AsyncParsableCommand {
 
     private func inviteMember(_ user: UserView, into directory: String) async throws {
         let path = "\(directory)/\(Self.fileName(user.name)).conf"
-        let files = try NewFiles([path] + (png ? [path + ".png"] : []))
+        let files = try NewFiles([path] + (file.png ? [path + ".png"] : []))
         let (view, text) = try await files.or { try await invite(user.name) }
         try files.write(text, to: path)
-        if png { try files.write(Secret(try code(text).png()), to: path + ".png") }
+        if file.png { try files.write(Secret(try HandedFile.code(text).png()), to: path + ".png") }
         print("user \(user.name): \(view.addresses.map(\.description).joined(separator: ", ")), configuration in \(path)")
     }
 
@@ -140,36 +122,5 @@ struct MigrateInvite: AsyncParsableCommand {
             return plain ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16, uppercase: true) + String(byte & 15, radix: 16, uppercase: true)
         }.joined()
         return safe.hasPrefix(".") ? "%2E" + safe.dropFirst() : safe
-    }
-}
-
-/// Files that must not be there yet, made before anything changes: a name that is taken must not cost a user their key.
-private struct NewFiles {
-    private let handles: [String: FileHandle]
-
-    init(_ paths: [String]) throws {
-        var made: [String: FileHandle] = [:]
-        for path in paths {
-            let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-            guard descriptor >= 0 else {
-                printError("\(path): \(String(cString: strerror(errno)))")
-                for path in made.keys { unlink(path) }
-                throw ExitCode.failure
-            }
-            made[path] = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-        }
-        handles = made
-    }
-
-    /// Takes them away again if `body` fails.
-    func or<Value>(_ body: () async throws -> Value) async throws -> Value {
-        do { return try await body() } catch {
-            for path in handles.keys { unlink(path) }
-            throw error
-        }
-    }
-
-    func write(_ text: Secret, to path: String) throws {
-        try text.withUnsafeBytes { try handles[path]!.write(contentsOf: Data($0)) }
     }
 }

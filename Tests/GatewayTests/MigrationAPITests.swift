@@ -109,6 +109,8 @@ import Testing
             #expect(try await api.ask(.delete, "/v1/users/ann", operations).status == 200)
             #expect((try await api.ask(.get, "/v1/users", operations).object["items"] as? [Any])?.isEmpty == true)
             #expect((try await api.ask(.get, "/v1/users?removed=true", operations).object["items"] as? [Any])?.count == 1)
+            #expect(try await api.ask(.post, "/v1/users", operations, body: #"{"names": ["ann"]}"#).object["added"] as? Int == 1)
+            #expect((try await api.ask(.get, "/v1/users", operations).object["items"] as? [Any])?.count == 1)
         }
     }
 }

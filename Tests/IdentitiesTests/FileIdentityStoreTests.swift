@@ -95,6 +95,45 @@ import WireGuard
         #expect(contents() == before)
     }
 
+    /// One live holder: who gave it away does not use it, cannot give it to another address, and does not forget it.
+    @Test func anIdentityIsHandedOver() async throws {
+        let store = FileIdentityStore(directory: state, now: { 50 })
+        _ = try await store.provision(plan(["ann", "bob"]))
+        let before = try #require(try await store.identity(id("ann")))
+        let given = try await store.handOver(id("ann"))
+        #expect(given.privateKey.withUnsafeBytes { [UInt8]($0) } == before.privateKey.withUnsafeBytes { [UInt8]($0) })
+        #expect(given.handedOverAt == 50 && given.generation == before.generation + 1 && given.addresses == before.addresses)
+        #expect(try await store.handOver(id("ann")) == given)
+        var plan = plan(["bob"])
+        plan.needs.append(.init(id("ann"), .fixed(IPAddress("10.15.0.7")!)))
+        #expect(try await store.provision(plan).isEmpty)
+        _ = try await store.provision(self.plan(["bob"]))
+        #expect(try await store.prune(tunnel: nil).isEmpty)
+        #expect(try await store.provision(self.plan(["ann", "bob"])).revived == [id("ann")])
+        try await store.takeBack(id("ann"))
+        #expect(try await store.identity(id("ann"))?.isHandedOver == false)
+        await #expect(throws: IdentityError.self) { try await store.takeBack(id("ann")) }
+        await #expect(throws: IdentityError.self) { try await store.wipe(id("ann")) }
+        await #expect(throws: IdentityError.self) { try await store.handOver(id("zoe")) }
+    }
+
+    @Test func aWipedKeyIsNowhere() async throws {
+        let store = FileIdentityStore(directory: state, now: { 50 })
+        _ = try await store.provision(plan(["ann"]))
+        let key = try await store.handOver(id("ann"))
+        let text = key.privateKey.withUnsafeBytes { Array($0) }
+        try await store.wipe(id("ann"))
+        let wiped = try #require(try await FileIdentityStore(directory: state).identity(id("ann")))
+        #expect(wiped.isWiped && wiped.publicKey == key.publicKey && wiped.addresses == key.addresses)
+        #expect(!String(decoding: contents(), as: UTF8.self).contains("privateKey"))
+        #expect(text.count == 32)
+        await #expect(throws: IdentityError.self) { try await store.takeBack(id("ann")) }
+        await #expect(throws: IdentityError.self) { try await store.handOver(id("ann")) }
+        try await store.renew(id("ann"))
+        let renewed = try #require(try await store.identity(id("ann")))
+        #expect(!renewed.isHandedOver && renewed.publicKey != key.publicKey && renewed.keysMatch && renewed.addresses == key.addresses)
+    }
+
     /// What another process does in between is neither missed nor undone.
     @Test func twoStoresOneFile() async throws {
         let first = FileIdentityStore(directory: state, now: { 5 })

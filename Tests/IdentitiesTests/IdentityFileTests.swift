@@ -30,6 +30,16 @@ import WireGuard
         #expect(try parse(text([])) == [])
     }
 
+    @Test func handedOver() throws {
+        var handed = Self.identity("ann"), wiped = Self.identity("bob")
+        handed.handedOverAt = 1_790_000_001
+        wiped.handedOverAt = -1
+        wiped.privateKey = Secret([])
+        #expect(try parse(text([handed, wiped])) == [handed, wiped])
+        let withoutKey = text([wiped]).replacing(",\"handedOverAt\":-1", with: "")
+        #expect(throws: IdentityError.self) { try parse(withoutKey) }
+    }
+
     /// Whatever length: while it grows, the text is never moved.
     @Test func theLongestTextFits() throws {
         let nasty = String(repeating: "\u{1}", count: 300)

@@ -114,6 +114,10 @@ import Testing
         try await store.revoke(link.id, at: 5, by: ann)
         let stored = try #require(try await store.links(of: "bob", after: nil, limit: 10).elements.first)
         #expect(stored.holder == .user && stored.handedOverAt == 3 && stored.revokedAt == 5 && stored.publicKey == key && stored.allowedIPs == new.allowedIPs)
+        // A peer that is gone keeps nobody from having its key: the same device, invited again.
+        let again = try await store.link(new, at: 6, by: ann)
+        #expect(again.id != link.id)
+        await #expect(throws: StoreError.keyTaken) { try await store.link(new, at: 7, by: ann) }
         await #expect(throws: StoreError.self) { try await store.revoke(LinkID(99), at: 5, by: ann) }
     }
 

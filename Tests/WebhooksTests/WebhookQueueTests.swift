@@ -45,6 +45,21 @@ private final class Bench {
         #expect(queue.count == 0)
     }
 
+    @Test func `a queue that is full does not make anybody ask sooner`() {
+        let queue = queue(capacity: 2)
+        for user in ["a", "b"] { _ = queue.add(event(user)) }
+        _ = queue.start(now: start)
+        #expect(queue.finished(.failed("status 500"), now: start, chance: 0) == .again(after: .seconds(1)))
+        #expect(!queue.add(event("c")))
+        #expect(queue.start(now: start + .milliseconds(999)) == nil)
+        #expect(queue.start(now: start + .seconds(1)) == WebhookQueue.Delivery(event: event("b"), attempt: 1))
+        // It is dropped while it is on its way, and fails.
+        #expect(!queue.add(event("d")))
+        #expect(queue.finished(.failed("status 500"), now: start + .seconds(2), chance: 0) == .dropped)
+        #expect(queue.start(now: start + .seconds(2)) == nil)
+        #expect(queue.start(now: start + .seconds(3))?.event.user == "c")
+    }
+
     @Test func `delays double, up to the longest, and the next event waits behind`() {
         let queue = queue(attempts: 5)
         _ = queue.add(event("a"))

@@ -34,8 +34,9 @@ struct InvitationTerms: Sendable {
 
 /// Where invited users connect.
 protocol InvitationPlace: AnyObject, Sendable {
-    /// Throws if nobody can be invited, or this user cannot, in words for an administrator.
-    func terms(for user: String) async throws -> InvitationTerms
+    /// Throws if nobody can be invited, or this user cannot, in words for an administrator. Whoever is invited again keeps the address, unless
+    /// the configuration says another one by now.
+    func terms(for user: String, publicKey: PublicKey, keeping old: PeerLink?) async throws -> InvitationTerms
     /// Serves the users who are invited now, and nobody else.
     func invitedChanged() async throws
 }
@@ -47,11 +48,13 @@ extension MigrationDesk {
         defer { endTurn() }
         guard let place else { throw StoreError.unavailable("the gateway is starting or stopping") }
         guard let user = try await store.user(name), user.removedAt == nil else { throw StoreError.noSuch("user \"\(name)\"") }
+        guard handedOver[name] == nil else {
+            throw StoreError.exists("a hand-over to user \"\(name)\": they are known to the hub itself (causeway migrate take-back undoes that)")
+        }
         let old = invited[name]
         if old != nil, !replacing { throw StoreError.exists("an invitation of user \"\(name)\" (ask for another one with --replace)") }
-        let terms = try await place.terms(for: name)
-        // Whoever is invited again keeps the address.
-        let addresses = old?.allowedIPs ?? [IPPrefix(terms.address)] + terms.prefixes
+        let terms = try await place.terms(for: name, publicKey: publicKey, keeping: old)
+        let addresses = [IPPrefix(terms.address)] + terms.prefixes
         let now = SessionController.unixTime
         let link = try await store.link(
             NewPeerLink(user: name, publicKey: publicKey.bytes, tunnel: terms.tunnel, allowedIPs: addresses, holder: .user), at: now, by: actor)
@@ -80,6 +83,10 @@ extension MigrationDesk {
     func remove(_ name: String, by actor: Actor) async throws {
         await turn()
         defer { endTurn() }
+        guard handedOver[name] == nil else {
+            throw StoreError.unfit(
+                "user \"\(name)\" is known to the hub under the identity that was handed over: take it back first (causeway migrate take-back \(name) --new-key)")
+        }
         if invited[name] != nil { try await withdrawNow(name, by: actor) }
         try await store.removeUser(name, at: SessionController.unixTime, by: actor)
         try await tracker.refresh()
@@ -107,7 +114,9 @@ extension MigrationDesk {
         var after: LinkID?
         repeat {
             let page = try await store.links(of: nil, after: after, limit: 1000)
-            for link in page.elements where link.holder == .user && link.revokedAt == nil { invited[link.user] = link }
+            for link in page.elements where link.holder == .user && link.revokedAt == nil {
+                if link.handedOverAt == nil { invited[link.user] = link } else { handedOver[link.user] = link }
+            }
             after = page.next
         } while after != nil
     }

@@ -25,6 +25,8 @@ actor MigrationDesk {
     weak var place: (any InvitationPlace)?
     /// The peers that users hold, by user.
     var invited: [String: PeerLink] = [:]
+    /// Those who hold the identity that the gateway had for them; they connect to the hub, and no more to us.
+    var handedOver: [String: PeerLink] = [:]
     private var knowsInvited = false
     /// Who is invited changes by one call at a time, each of which takes several steps.
     private var isInviting = false
@@ -103,9 +105,11 @@ actor MigrationDesk {
 
     func serve(_ controller: SessionController, at place: any InvitationPlace) async {
         self.controller = controller
-        self.place = place
+        take(place)
         await controller.prime(await tracker.leases())
     }
+
+    func take(_ place: any InvitationPlace) { self.place = place }
 
     /// After a reload.
     func adopt(_ configuration: CausewayConfiguration) async {
@@ -159,7 +163,7 @@ actor MigrationDesk {
             let page = try await store.users(UserFilter(), after: after, limit: 1000)
             for user in page.elements where (user.origin == .secrets || user.origin == .configuration) && !all.contains(user.name) {
                 // Whoever has WireGuard needs no password any more.
-                guard invited[user.name] == nil else { continue }
+                guard invited[user.name] == nil, handedOver[user.name] == nil else { continue }
                 try await store.removeUser(user.name, at: now, by: .gateway)
             }
             after = page.next

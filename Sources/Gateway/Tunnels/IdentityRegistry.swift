@@ -20,6 +20,8 @@ actor IdentityRegistry {
         var identities: [String: [String: UplinkIdentity]] = [:]
         /// Addresses that users have for good: nobody else is given one.
         var reservations: [Reservation] = []
+        /// Users who hold theirs themselves, by tunnel.
+        var handedOver: [String: Set<String>] = [:]
         fileprivate var change = IdentityChange()
     }
 
@@ -33,6 +35,10 @@ actor IdentityRegistry {
             // A retired one keeps its address until it is pruned: the hub may still know it.
             if !identity.addresses.isEmpty {
                 known.reservations.append(Reservation(user: identity.id.name, prefixes: identity.addresses.map { IPPrefix($0) }))
+            }
+            if identity.isHandedOver {
+                if identity.id.kind == .user { known.handedOver[identity.id.tunnel, default: []].insert(identity.id.name) }
+                continue
             }
             guard !identity.isRetired else { continue }
             known.identities[identity.id.tunnel, default: [:]][identity.id.name] = UplinkIdentity(

@@ -153,6 +153,11 @@ extension TunnelManager {
 
     // MARK: Removing
 
+    /// Whether there is an uplink with this identity, or one that is being made or removed.
+    func uses(_ identity: String, in tunnel: String) -> Bool {
+        tunnels[tunnel]?.uplinks[identity] != nil || occupied[UplinkName(tunnel: tunnel, identity: identity)] != nil
+    }
+
     /// Lets go of uplinks that nobody has used for a while, so that the hub is not kept busy with them, and of those that the
     /// configuration does not have any more.
     func removeUnused(of tunnelName: String) async {

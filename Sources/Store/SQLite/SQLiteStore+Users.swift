@@ -11,7 +11,11 @@ extension SQLiteStore {
                     "INSERT INTO users (name, origin, created_at, phase_since) VALUES (?1, ?2, ?3, ?3) ON CONFLICT (name) DO NOTHING",
                     [name, origin.rawValue, now])
                 added += db.changesCount
-                if db.changesCount == 0 { try db.run("UPDATE users SET removed_at = NULL WHERE name = ? AND removed_at IS NOT NULL", [name]) }
+                if db.changesCount == 0 {
+                    // Whoever comes back has the history that was.
+                    try db.run("UPDATE users SET removed_at = NULL WHERE name = ? AND removed_at IS NOT NULL", [name])
+                    added += db.changesCount
+                }
             }
             if added > 0 {
                 let text = names.count == 1 ? "user \"\(names[0])\" added" : "\(added) users added"

@@ -8,8 +8,29 @@ enum Schema {
     static var migrator: DatabaseMigrator {
         var migrator = DatabaseMigrator()
         migrator.registerMigration("1 users, sessions, migration") { db in try db.execute(sql: first) }
+        migrator.registerMigration("keys of peers that are gone") { db in try db.execute(sql: keys) }
         return migrator
     }
+
+    /// Only the key of a peer that is there is nobody else's: a device whose invitation was withdrawn may be invited again with its key.
+    private static let keys = """
+        CREATE TABLE newer_links (
+            id INTEGER PRIMARY KEY,
+            user INTEGER NOT NULL REFERENCES users (id),
+            public_key BLOB NOT NULL CHECK (length(public_key) = 32),
+            tunnel TEXT NOT NULL,
+            allowed_ips TEXT NOT NULL,
+            holder TEXT NOT NULL CHECK (holder IN ('gateway', 'user')),
+            created_at INTEGER NOT NULL,
+            handed_over_at INTEGER CHECK (handed_over_at IS NULL OR holder = 'user'),
+            revoked_at INTEGER
+        ) STRICT;
+        INSERT INTO newer_links SELECT id, user, public_key, tunnel, allowed_ips, holder, created_at, handed_over_at, revoked_at FROM links;
+        DROP TABLE links;
+        ALTER TABLE newer_links RENAME TO links;
+        CREATE INDEX links_by_user ON links (user, id);
+        CREATE UNIQUE INDEX live_keys ON links (public_key) WHERE revoked_at IS NULL;
+        """
 
     private static let first = """
         CREATE TABLE gateways (

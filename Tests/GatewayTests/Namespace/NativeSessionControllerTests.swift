@@ -77,6 +77,37 @@ extension GatewayNamespace {
             }
         }
 
+        private func access(_ policy: String) -> String { ConfigurationMappingTests.access + "\n[migration]\nwhile-native = \"\(policy)\"\n" }
+
+        @Test func aPPTPLogInReplacesALivePeerWhereThatIsThePolicy() async throws {
+            try await Rig.run(access("replace")) { rig in
+                await handshake(rig, ago: 1)
+                let client = try await rig.client("eve", "evespw")
+                await eventually("the session is up") { await client.phase() == .up }
+                #expect(await client.statuses()[0].network?.address == Self.address)
+                #expect(await native(rig)?.state == "waiting")
+                // Its next handshake changes nothing: the two would take the address from each other for ever.
+                await handshake(rig, ago: 0)
+                #expect(await client.phase() == .up)
+                #expect(await native(rig)?.state == "waiting")
+                await rig.end(client)
+                await eventually("the native peer has it again") { await native(rig)?.state == "open" }
+            }
+        }
+
+        @Test func aPPTPLogInGetsASecondAddressWhereThatIsThePolicy() async throws {
+            try await Rig.run(access("second-address")) { rig in
+                await handshake(rig, ago: 1)
+                let client = try await rig.client("eve", "evespw")
+                await eventually("the session is up") { await client.phase() == .up }
+                let second = await client.statuses()[0].network?.address
+                #expect(second != nil && second != Self.address)
+                #expect(await native(rig)?.state == "open")
+                #expect(await legacy(rig)?.prefixes.isEmpty == true)
+                await rig.end(client)
+            }
+        }
+
         @Test func aReloadWithoutThePeerEndsIt() async throws {
             try await Rig.run(ConfigurationMappingTests.access) { rig in
                 await handshake(rig, ago: 1)

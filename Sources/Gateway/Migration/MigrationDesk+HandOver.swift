@@ -1,0 +1,78 @@
+import Addresses
+import Authentication
+import Foundation
+import Migration
+import Store
+import WireGuard
+
+/// What a user's device needs to be the peer that the gateway has been for the user. `POST /v1/users/{name}/hand-over`. It holds the key.
+public struct HandOverView: Codable, Sendable, Equatable {
+    public var user: String
+    public var publicKey: PublicKey
+    /// Base64. Nowhere else from now on but in the gateway's state directory, until the hand-over is confirmed.
+    public var privateKey: String
+    public var presharedKey: String?
+    public var addresses: [IPPrefix]
+    public var mtu: Int
+    public var dns: [IPAddress]
+    public var hubPublicKey: PublicKey
+    public var endpoint: String
+    public var allowedIPs: [IPPrefix]
+}
+
+extension MigrationDesk {
+    /// Gives the user the identity and the address that the gateway has been speaking with for them. Their PPTP sessions end.
+    func handOver(_ name: String, by actor: Actor) async throws -> HandOverView {
+        await turn()
+        defer { endTurn() }
+        let place = try handOverPlace()
+        guard let user = try await store.user(name), user.removedAt == nil else { throw StoreError.noSuch("user \"\(name)\"") }
+        guard invited[name] == nil else {
+            throw StoreError.unfit("user \"\(name)\" has an invitation with a key of their own: withdraw it first (causeway migrate withdraw)")
+        }
+        let handed = try await place.handOver(name)
+        let identity = handed.identity, now = SessionController.unixTime
+        do {
+            let link = try await store.link(
+                NewPeerLink(
+                    user: name, publicKey: identity.publicKey.bytes, tunnel: identity.id.tunnel,
+                    allowedIPs: identity.addresses.map { IPPrefix($0) } + handed.prefixes, holder: .gateway), at: now, by: actor)
+            try await store.handOver(link.id, at: now, by: actor)
+            handedOver[name] = link
+            try await change(name, by: actor) { $0.invited(at: now, by: .administrator(actor.name)) }
+        } catch {
+            // Nobody has been given anything yet.
+            try await place.takeBack(name, renewing: false)
+            throw error
+        }
+        guard let hubKey = PublicKey(handed.hub.publicKey) else { throw GatewayError("the hub's public key is none") }
+        return HandOverView(
+            user: name, publicKey: identity.publicKey, privateKey: Self.base64(identity.privateKey), presharedKey: handed.hub.presharedKey.map(Self.base64),
+            addresses: identity.addresses.map { IPPrefix($0) }, mtu: handed.mtu, dns: handed.dns, hubPublicKey: hubKey, endpoint: handed.endpoint,
+            allowedIPs: handed.allowedIPs)
+    }
+
+    /// The user's device has been seen with the key.
+    func confirmHandOver(_ name: String) async throws {
+        await turn()
+        defer { endTurn() }
+        try await handOverPlace().confirmHandOver(of: name)
+    }
+
+    /// The gateway speaks for the user again.
+    func takeBack(_ name: String, renewing: Bool, by actor: Actor) async throws {
+        await turn()
+        defer { endTurn() }
+        try await handOverPlace().takeBack(name, renewing: renewing)
+        let now = SessionController.unixTime
+        if let link = handedOver.removeValue(forKey: name) { try await store.revoke(link.id, at: now, by: actor) }
+        try await change(name, by: actor) { $0.invitationWithdrawn(at: now, by: .administrator(actor.name)) }
+    }
+
+    private func handOverPlace() throws -> any HandOverPlace {
+        guard let place = place as? any HandOverPlace else { throw StoreError.unavailable("the gateway is starting or stopping") }
+        return place
+    }
+
+    private static func base64(_ key: Secret) -> String { key.withUnsafeBytes { Data($0).base64EncodedString() } }
+}
