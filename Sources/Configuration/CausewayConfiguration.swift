@@ -13,6 +13,8 @@ public struct CausewayConfiguration: Sendable, Equatable {
     public var logLevel: LogLevel = .info
     public var logFormat: LogFormat = .text
     public var controlSocket: String = "/run/causeway/causeway.sock"
+    /// nil: the control API is on its Unix socket only.
+    public var api: API?
     /// What has to outlive the gateway: the identities of its users.
     public var stateDirectory: String = "/var/lib/causeway"
     public var store = Store()
@@ -160,6 +162,16 @@ public struct CausewayConfiguration: Sendable, Equatable {
         public var pptpHelper = false
         /// Names of tunnels whose users leave with the address of the interface.
         public var masquerade: [String] = []
+    }
+
+    /// The control API over TLS, for who has a token.
+    public struct API: Sendable, Equatable {
+        public var listen: Endpoint
+        /// PEM, our own certificate first.
+        public var certificateFile: String
+        public var privateKeyFile: String
+        /// PEM, as in the file.
+        public var privateKey: Secret
     }
 
     /// Somebody who hears of the migration over HTTP.

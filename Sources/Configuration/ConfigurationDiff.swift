@@ -16,6 +16,7 @@ extension CausewayConfiguration {
         diff.live("log-level", \.logLevel)
         diff.restart("log-format", \.logFormat)
         diff.restart("control.socket", \.controlSocket)
+        diff.api()
         diff.restart("state-directory", \.stateDirectory)
         diff.restart("store.enabled", \.store.enabled)
         diff.restart("store.path", \.store.path)
@@ -138,6 +139,15 @@ private struct Differences {
         compare("access.endpoint", before.endpoint, after.endpoint, live: true)
         compare("access.client-networks", before.clientNetworks, after.clientNetworks, live: true)
         compare("access.peer", before.peers, after.peers, live: true)
+    }
+
+    /// Whether and where it listens is decided at the start; certificates are renewed every few weeks.
+    mutating func api() {
+        compare("api", old.api == nil, new.api == nil, live: false)
+        guard let before = old.api, let after = new.api else { return }
+        compare("api.listen", before.listen, after.listen, live: false)
+        compare("api.certificate-file", before.certificateFile, after.certificateFile, live: true)
+        compare("api.private-key-file", before.privateKey, after.privateKey, live: true)
     }
 
     mutating func dataPath() {

@@ -44,6 +44,7 @@ struct ConfigurationReader {
         root.read(&configuration.logFormat, "log-format")
         root.read(&configuration.stateDirectory, "state-directory", "an absolute path", Self.absolutePath)
         control(root.table("control"))
+        if root.has("api") { api(root.table("api")) } else { root.declare("api") }
         store(root.table("store"))
         migration(root.table("migration"))
         firewall(root.table("firewall"))

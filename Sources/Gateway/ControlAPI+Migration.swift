@@ -25,9 +25,9 @@ import WireGuard
 ///     POST   /v1/waves/{name}/{command}    schedule {"at": ...}, start, pause, rollback; answers {"toInvite": [...]}
 ///     GET    /v1/policies                  of phases; PUT and DELETE /v1/policies/{phase}
 ///
-/// The header `causeway-actor` says who asks; it stands in the history.
+/// Who asks stands in the history (ControlDoor.swift).
 extension ControlAPI {
-    typealias Group = RouterGroup<BasicRequestContext>
+    typealias Group = RouterGroup<ControlContext>
 
     struct Members: Codable, Sendable { var users: [String] }
     struct NewUsers: Codable, Sendable { var names: [String], origin: UserOrigin? }
@@ -57,7 +57,7 @@ extension ControlAPI {
         v1.post("users") { request, context in
             let new = try await body(request, context, as: NewUsers.self)
             guard new.names.allSatisfy({ (1...255).contains($0.utf8.count) }) else { throw HTTPError(.badRequest, message: "a user name has 1 to 255 bytes") }
-            return try await answer(operations) { ["added": try await $0.add(new.names, origin: new.origin ?? .command, by: actor(request))] }
+            return try await answer(operations) { ["added": try await $0.add(new.names, origin: new.origin ?? .command, by: context.caller.actor)] }
         }
         v1.get("users/:name") { _, context in
             let name = try name(context)
@@ -65,41 +65,41 @@ extension ControlAPI {
         }
         v1.delete("users/:name") { request, context in
             let name = try name(context)
-            return try await done(operations) { try await $0.remove(name, by: actor(request)) }
+            return try await done(operations) { try await $0.remove(name, by: context.caller.actor) }
         }
         v1.patch("users/:name") { request, context in
             let name = try name(context), change = try await body(request, context, as: UserChange.self)
-            return try await done(operations) { if let note = change.note { try await $0.set(note: note, of: name, by: actor(request)) } }
+            return try await done(operations) { if let note = change.note { try await $0.set(note: note, of: name, by: context.caller.actor) } }
         }
         v1.put("users/:name/phase") { request, context in
             let name = try name(context), order = try await body(request, context, as: PhaseOrder.self)
-            return try await done(operations) { try await $0.set(order.phase, of: name, reason: order.reason, by: actor(request)) }
+            return try await done(operations) { try await $0.set(order.phase, of: name, reason: order.reason, by: context.caller.actor) }
         }
         v1.post("users/:name/rollback") { request, context in
             let name = try name(context), order = try await body(request, context, as: Reason.self)
-            return try await done(operations) { try await $0.rollBack(name, reason: order.reason, by: actor(request)) }
+            return try await done(operations) { try await $0.rollBack(name, reason: order.reason, by: context.caller.actor) }
         }
         v1.post("users/:name/release") { request, context in
             let name = try name(context)
-            return try await done(operations) { try await $0.release(name, by: actor(request)) }
+            return try await done(operations) { try await $0.release(name, by: context.caller.actor) }
         }
         v1.put("users/:name/exemption") { request, context in
             let name = try name(context), order = try await body(request, context, as: ExemptionOrder.self)
-            return try await done(operations) { try await $0.exempt(name, until: order.until, reason: order.reason, by: actor(request)) }
+            return try await done(operations) { try await $0.exempt(name, until: order.until, reason: order.reason, by: context.caller.actor) }
         }
         v1.delete("users/:name/exemption") { request, context in
             let name = try name(context)
-            return try await done(operations) { try await $0.exempt(name, until: nil, reason: "", by: actor(request)) }
+            return try await done(operations) { try await $0.exempt(name, until: nil, reason: "", by: context.caller.actor) }
         }
         v1.post("users/:name/invitation") { request, context in
             let name = try name(context), order = try await body(request, context, as: InvitationOrder.self)
             return try await answer(operations) {
-                try await $0.invite(name, publicKey: order.publicKey, replacing: order.replace ?? false, by: actor(request))
+                try await $0.invite(name, publicKey: order.publicKey, replacing: order.replace ?? false, by: context.caller.actor)
             }
         }
         v1.delete("users/:name/invitation") { request, context in
             let name = try name(context)
-            return try await done(operations) { try await $0.withdraw(name, by: actor(request)) }
+            return try await done(operations) { try await $0.withdraw(name, by: context.caller.actor) }
         }
     }
 
@@ -109,15 +109,15 @@ extension ControlAPI {
             let new = try await body(request, context, as: NewWave.self)
             guard (1...64).contains(new.name.utf8.count) else { throw HTTPError(.badRequest, message: "a wave's name has 1 to 64 bytes") }
             let wave = Wave(name: new.name, policy: try policy(new.policy ?? PolicyView()), invitesOnStart: new.invitesOnStart ?? true)
-            return try await done(operations) { try await $0.create(wave, by: actor(request)) }
+            return try await done(operations) { try await $0.create(wave, by: context.caller.actor) }
         }
         v1.post("waves/:name/members") { request, context in
             let name = try name(context), members = try await body(request, context, as: Members.self)
-            return try await done(operations) { try await $0.assign(members.users, to: name, by: actor(request)) }
+            return try await done(operations) { try await $0.assign(members.users, to: name, by: context.caller.actor) }
         }
         v1.put("waves/:name/policy") { request, context in
             let name = try name(context), policy = try policy(try await body(request, context, as: PolicyView.self))
-            return try await done(operations) { _ = try await $0.command(.policy(policy), wave: name, by: actor(request)) }
+            return try await done(operations) { _ = try await $0.command(.policy(policy), wave: name, by: context.caller.actor) }
         }
         v1.post("waves/:name/:command") { request, context in
             let name = try name(context)
@@ -131,17 +131,17 @@ extension ControlAPI {
             case "rollback": command = .rollBack
             default: throw HTTPError(.notFound)
             }
-            return try await answer(operations) { ["toInvite": try await $0.command(command, wave: name, by: actor(request))] }
+            return try await answer(operations) { ["toInvite": try await $0.command(command, wave: name, by: context.caller.actor)] }
         }
         v1.get("policies") { _, _ in try await answer(operations) { try await $0.policies() } }
         v1.put("policies/:phase") { request, context in
             let phase = try phaseNamed(try context.parameters.require("phase"))
             let policy = try policy(try await body(request, context, as: PolicyView.self))
-            return try await done(operations) { try await $0.set(policy, of: phase, by: actor(request)) }
+            return try await done(operations) { try await $0.set(policy, of: phase, by: context.caller.actor) }
         }
         v1.delete("policies/:phase") { request, context in
             let phase = try phaseNamed(try context.parameters.require("phase"))
-            return try await done(operations) { try await $0.set(nil, of: phase, by: actor(request)) }
+            return try await done(operations) { try await $0.set(nil, of: phase, by: context.caller.actor) }
         }
     }
 
@@ -170,7 +170,7 @@ extension ControlAPI {
     /// A list of 50,000 users is some megabytes.
     private static let longestBody = 16 << 20
 
-    private static func body<Value: Decodable>(_ request: Request, _ context: BasicRequestContext, as type: Value.Type) async throws -> Value {
+    private static func body<Value: Decodable>(_ request: Request, _ context: ControlContext, as type: Value.Type) async throws -> Value {
         let buffer = try await request.body.collect(upTo: longestBody)
         let decoder = JSONDecoder()
         decoder.dateDecodingStrategy = .iso8601
@@ -179,7 +179,7 @@ extension ControlAPI {
         }
     }
 
-    private static func name(_ context: BasicRequestContext) throws -> String {
+    private static func name(_ context: ControlContext) throws -> String {
         let name = try context.parameters.require("name")
         return name.removingPercentEncoding ?? name
     }
@@ -194,15 +194,6 @@ extension ControlAPI {
     private static func policy(_ view: PolicyView) throws -> Policy {
         do { return try view.policy() } catch { throw HTTPError(.badRequest, message: "hours: \(error)") }
     }
-
-    private static func actor(_ request: Request) -> Actor {
-        let name = request.headers[.causewayActor].map { String($0.filter { $0.isASCII && !$0.isWhitespace }.prefix(64)) }
-        return Actor(name: name ?? "unknown", source: "socket")
-    }
-}
-
-extension HTTPField.Name {
-    static let causewayActor = HTTPField.Name("causeway-actor")!
 }
 
 extension StoreError {

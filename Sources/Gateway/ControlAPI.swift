@@ -4,6 +4,8 @@ import Hummingbird
 import Logging
 import NIOCore
 import ServiceLifecycle
+import Store
+import Tokens
 
 /// What the control socket can ask of the running gateway.
 protocol Operations: Sendable {
@@ -17,9 +19,16 @@ protocol Operations: Sendable {
     func reload() async throws -> ReloadView
     /// nil while there is no store.
     func migration() async -> MigrationDesk?
+    /// nil: there are too many subscribers, or the gateway is stopping.
+    func subscribe(backlog: Int) async -> Bulletin.Subscription?
+    var tokens: TokenFile { get }
+    /// Somebody has changed something, or tried to.
+    func audit(_ event: NewEvent) async
+    /// For the log.
+    func note(_ text: String, isAlarm: Bool) async
 }
 
-/// HTTP/JSON on a Unix socket (mode 0600). Paths carry their version; what is in /v1 stays as it is.
+/// HTTP/JSON on a Unix socket (mode 0600), and over TLS with tokens if the configuration says so. Paths carry their version; what is in /v1 stays as it is.
 ///
 ///     GET    /v1/status
 ///     GET    /v1/sessions            ?user=NAME
@@ -30,11 +39,15 @@ protocol Operations: Sendable {
 ///     GET    /v1/identities          ?tunnel=NAME
 ///     POST   /v1/reload
 ///
-/// Users and their migration: ControlAPI+Migration.swift. Errors are `{"error": {"message": …}}` with a 4xx or 5xx status.
+/// Users and their migration: ControlAPI+Migration.swift. Tokens: ControlAPI+Tokens.swift; live events: ControlAPI+Events.swift; who may do what: ControlDoor.swift.
+/// Errors are `{"error": {"message": …}}` with a 4xx or 5xx status.
 struct ControlAPI {
-    static func router(_ operations: any Operations) -> Router<BasicRequestContext> {
-        let router = Router()
-        router.addMiddleware { ErrorsInWords() }
+    static func router(_ operations: any Operations, door: ControlDoor = .socket) -> Router<ControlContext> {
+        let router = Router(context: ControlContext.self)
+        router.addMiddleware {
+            ErrorsInWords()
+            Doorkeeper(door: door, operations: operations)
+        }
         let v1 = router.group("v1")
         v1.get("status") { _, _ in
             guard let status = await operations.status() else {
@@ -80,25 +93,31 @@ struct ControlAPI {
             }
         }
         addMigration(to: v1, operations)
+        addTokens(to: v1, operations)
+        addEvents(to: v1, operations)
         return router
     }
 
     private static func noSession(_ id: UInt64) -> HTTPError { HTTPError(.notFound, message: "no session \(id)") }
 
-    static func json(_ value: some Encodable) throws -> Response {
+    static var encoder: JSONEncoder {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         encoder.dateEncodingStrategy = .iso8601
-        return Response(
+        return encoder
+    }
+
+    static func json(_ value: some Encodable) throws -> Response {
+        Response(
             status: .ok, headers: [.contentType: "application/json"], body: ResponseBody(byteBuffer: ByteBuffer(bytes: try encoder.encode(value))))
     }
 }
 
 /// An unknown path, or a method that it does not take, is answered in the same form as every other error.
 private struct ErrorsInWords: RouterMiddleware {
-    typealias Context = BasicRequestContext
+    typealias Context = ControlContext
 
-    func handle(_ request: Request, context: Context, next: (Request, Context) async throws -> Response) async throws -> Response {
+    func handle(_ request: Request, context: ControlContext, next: (Request, ControlContext) async throws -> Response) async throws -> Response {
         do {
             return try await next(request, context)
         } catch let error as HTTPError where error.body == nil {

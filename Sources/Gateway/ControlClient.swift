@@ -2,12 +2,14 @@ import Foundation
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import NIOSSL
 
-/// Asks the running gateway over its control socket. One request for each connection.
+/// Asks the running gateway over its control socket, or over TLS with a token. One request for each connection.
 public struct ControlClient: Sendable {
-    public let socketPath: String
+    public let place: ControlPlace
 
-    public init(socketPath: String) { self.socketPath = socketPath }
+    public init(_ place: ControlPlace) { self.place = place }
+    public init(socketPath: String) { self.init(.socket(socketPath)) }
 
     public func get<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) async throws -> Value {
         try Self.decode(await request(.GET, path), type)
@@ -34,10 +36,10 @@ public struct ControlClient: Sendable {
         name.addingPercentEncoding(withAllowedCharacters: .alphanumerics.intersection(CharacterSet(charactersIn: Unicode.Scalar(0)..<Unicode.Scalar(128)))) ?? name
     }
 
-    /// Who runs this program, for the history: the one behind sudo.
+    /// Who runs this program, for the gateway's history: the one behind sudo.
     private static var actor: String {
-        let environment = ProcessInfo.processInfo.environment
-        return (environment["SUDO_USER"] ?? NSUserName()).filter { $0.isASCII && !$0.isWhitespace && !$0.isNewline }
+        let name = ProcessInfo.processInfo.environment["SUDO_USER"] ?? NSUserName()
+        return name.filter { $0.isASCII && ($0.isLetter || $0.isNumber || "._-@".contains($0)) }
     }
 
     private static func decode<Value: Decodable>(_ data: Data, _ type: Value.Type) throws -> Value {
@@ -51,24 +53,32 @@ public struct ControlClient: Sendable {
     /// The body of a 200; anything else is an error with the gateway's words.
     func request(_ method: HTTPMethod, _ path: String, body: Data = Data()) async throws -> Data {
         let channel: any Channel
+        let tls = try place.tls()
         let promise = MultiThreadedEventLoopGroup.singleton.any().makePromise(of: (HTTPResponseStatus, Data).self)
         do {
-            channel = try await ClientBootstrap(group: promise.futureResult.eventLoop)
+            let bootstrap = ClientBootstrap(group: promise.futureResult.eventLoop)
                 .connectTimeout(.seconds(5))
-                .channelInitializer { channel in
+                .channelInitializer { [place] channel in
                     channel.eventLoop.makeCompletedFuture {
+                        if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: tls, serverHostname: place.serverName)) }
                         try channel.pipeline.syncOperations.addHTTPClientHandlers()
                         try channel.pipeline.syncOperations.addHandler(ResponseCollector(promise: promise))
                     }
                 }
-                .connect(unixDomainSocketPath: socketPath).get()
+            channel =
+                switch place {
+                case .socket(let path): try await bootstrap.connect(unixDomainSocketPath: path).get()
+                case .network(let network): try await bootstrap.connect(host: network.host, port: Int(network.port)).get()
+                }
         } catch {
             promise.fail(error)
-            throw ControlError.unreachable(socketPath, error)
+            throw ControlError.unreachable(place, error)
         }
-        let head = HTTPRequestHead(
-            version: .http1_1, method: method, uri: path, headers: ["host": "causeway", "connection": "close", "content-length": "\(body.count)", "causeway-actor": Self.actor])
-        channel.write(HTTPClientRequestPart.head(head), promise: nil)
+        var headers: HTTPHeaders = [
+            "host": place.authority, "connection": "close", "content-length": "\(body.count)", "causeway-actor": Self.actor,
+        ]
+        if let token = place.token { headers.add(name: "authorization", value: "Bearer \(token)") }
+        channel.write(HTTPClientRequestPart.head(HTTPRequestHead(version: .http1_1, method: method, uri: path, headers: headers)), promise: nil)
         if !body.isEmpty { channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil) }
         channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
         let timeout = channel.eventLoop.scheduleTask(in: .seconds(30)) { promise.fail(ControlError.failed("no answer within 30 s")) }
@@ -90,13 +100,15 @@ public struct ControlClient: Sendable {
 }
 
 public enum ControlError: Error, CustomStringConvertible {
-    case unreachable(String, any Error)
+    case unreachable(ControlPlace, any Error)
     case notFound(String)
     case failed(String)
 
     public var description: String {
         switch self {
-        case .unreachable(let path, let error):
+        case .unreachable(.network(let network), let error):
+            return "cannot reach the gateway at https://\(network.authority): \(error)"
+        case .unreachable(.socket(let path), let error):
             if let error = error as? IOError, error.errnoCode == EACCES {
                 return "may not open the control socket \(path): run this as root or as the gateway's user"
             }
@@ -128,6 +140,8 @@ private final class ResponseCollector: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // Some ends of a TLS connection come without a good-bye; what was answered by then stands.
+        if let error = error as? NIOSSLError, case .uncleanShutdown = error { return context.close(promise: nil) }
         promise.fail(ControlError.failed("the connection to the gateway broke: \(error)"))
         context.close(promise: nil)
     }

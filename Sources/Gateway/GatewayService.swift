@@ -11,6 +11,8 @@ import NIOCore
 import NIOPosix
 import ServiceLifecycle
 import Settings
+import Store
+import Tokens
 import UnixSignals
 import Webhooks
 import WebhooksHTTP
@@ -39,8 +41,11 @@ public actor GatewayService: Service, Operations, InvitationPlace {
     private let hook: HubHook
     private let bulletin = Bulletin()
     private let webhooks: WebhookDispatcher
+    nonisolated let tokens: TokenFile
     /// Until the bulletin is over.
     private var webhookFeed: Task<Void, Never>?
+    /// nil: the control API is on its Unix socket only.
+    private var certificate: APICertificate?
     private var downTunnels: Set<String> = []
     var tunnelManager: TunnelManager?
     var accessListener: AccessListener?
@@ -71,6 +76,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         authenticator = LocalAuthenticator(directory: configuration.users, limits: configuration.loginLimits)
         identityStore = FileIdentityStore(directory: configuration.stateDirectory)
+        tokens = TokenFile(directory: configuration.stateDirectory)
         registry = IdentityRegistry(store: identityStore, logger: logger)
         hook = HubHook(logger: logger)
         webhooks = WebhookDispatcher(instance: configuration.instance, transport: { HTTPTransport() }, logger: logger)
@@ -106,6 +112,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         }
         instanceLock = held
         try removeStaleSocket()
+        if let api = configuration.api { certificate = try APICertificate(api) }
         await startWebhooks()
         if configuration.store.enabled { desk = try await MigrationDesk.open(configuration, bulletin: bulletin, logger: logger) }
         known = try await registry.prepare(configuration)
@@ -230,6 +237,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         await withTaskGroup(of: (any Error)?.self) { group in
             // Ends by itself when the group shuts down.
             group.addTask { await Self.caught { try await api.run() } }
+            if let remote = remoteAPI() { group.addTask { await Self.caught { try await remote.run() } } }
             group.addTask {
                 try? await gracefulShutdown()
                 return nil
@@ -248,6 +256,13 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         let leftovers = await stop()
         if let failure { throw failure }
         if !leftovers.isEmpty { throw GatewayError("not everything could be removed: " + leftovers.joined(separator: "; ")) }
+    }
+
+    /// The same routes over TLS.
+    private func remoteAPI() -> APIServer? {
+        guard let api = configuration.api, let certificate else { return nil }
+        let router = ControlAPI.router(self, door: .tokens(TokenGuard(tokens)))
+        return APIServer(api.listen, certificate, router: router, logger: logger)
     }
 
     private static func caught(_ body: @Sendable () async throws -> Void) async -> (any Error)? {
@@ -391,6 +406,16 @@ public actor GatewayService: Service, Operations, InvitationPlace {
     func tunnels() async -> [TunnelView] { await tunnelManager?.views() ?? [] }
     func identities() async throws -> [IdentityView] { try await registry.views(await tunnelManager?.runningIdentities() ?? [:]) }
     func disconnect(session id: UInt64) async -> Bool { await controller?.disconnect(session: id) ?? false }
+    func subscribe(backlog: Int) -> Bulletin.Subscription? { bulletin.subscribe(backlog: backlog) }
+
+    func audit(_ event: NewEvent) async {
+        logger.notice("control API: \(event.actor.name.isEmpty ? "somebody" : "\"\(event.actor.name)\"") (\(event.actor.source)): \(event.text)")
+        guard let desk else { return }
+        do throws(StoreError) { try await desk.store.record([event]) } catch { logger.error("control API: the last line is not in the history: \(error)") }
+    }
+
+    func note(_ text: String, isAlarm: Bool) { logger.log(level: isAlarm ? .warning : .info, "\(text)") }
+
     func disconnect(user: String) async -> [UInt64] { await controller?.disconnect(user: user) ?? [] }
 
     /// Reads the configuration again and takes what can change without dropping a session. An error changes nothing: what was done
@@ -439,6 +464,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         await controller.setHandedOver(known.handedOver)
         await desk?.adopt(new)
         await webhooks.apply(new.webhooks.map(\.receiver))
+        renewCertificate(new)
         if accessListener != nil { await controller.setNatives(taken.natives) }
         await controller.end(taken.endings)
         await followAddresses(controller)
@@ -447,6 +473,12 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         logger.notice("reloaded: \(diff.live.isEmpty ? "nothing has changed" : "in force now: " + diff.live.joined(separator: ", "))")
         if !diff.needsRestart.isEmpty { logger.warning("waits for a restart: \(diff.needsRestart.joined(separator: ", "))") }
         return ReloadView(applied: diff.live, needRestart: diff.needsRestart)
+    }
+
+    /// Renewed by somebody else's program, as a rule. One that cannot be used changes nothing.
+    private func renewCertificate(_ new: CausewayConfiguration) {
+        guard let certificate, let api = new.api else { return }
+        do throws(GatewayError) { try certificate.renew(api) } catch { logger.error("\(error); the control API goes on with the certificate that it has") }
     }
 
     private struct Taken {
@@ -514,6 +546,7 @@ extension CausewayConfiguration {
         new.logFormat = running.logFormat
         new.controlSocket = running.controlSocket
         new.stateDirectory = running.stateDirectory
+        if new.api == nil || running.api == nil { new.api = running.api } else { new.api?.listen = running.api!.listen }
         (new.store.enabled, new.store.path) = (running.store.enabled, running.store.path)
         let path = running.dataPath
         new.dataPath = path

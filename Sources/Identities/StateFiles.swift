@@ -19,17 +19,23 @@ public struct StateOwner: Sendable, Equatable {
 }
 
 /// One file with secrets in a directory of our own: replaced as a whole, never changed in place.
-struct StateFiles: Sendable {
-    let directory: String
-    let name: String
-    let owner: StateOwner?
+package struct StateFiles: Sendable {
+    package let directory: String
+    package let name: String
+    package let owner: StateOwner?
 
-    var path: String { "\(directory)/\(name)" }
+    package init(directory: String, name: String, owner: StateOwner?) {
+        self.directory = directory
+        self.name = name
+        self.owner = owner
+    }
+
+    package var path: String { "\(directory)/\(name)" }
     private var newPath: String { "\(path).new" }
     private var lockPath: String { "\(path).lock" }
 
     /// Tells one version of the file from another.
-    struct Stamp: Equatable, Sendable {
+    package struct Stamp: Equatable, Sendable {
         var device: UInt
         var inode: UInt
         var size: Int
@@ -46,14 +52,14 @@ struct StateFiles: Sendable {
     }
 
     /// nil if there is no file.
-    func stamp() throws(IdentityError) -> Stamp? {
+    package func stamp() throws(IdentityError) -> Stamp? {
         var status = stat()
         guard stat(path, &status) != 0 else { return Stamp(status) }
         guard errno == ENOENT else { throw failure("cannot be examined", path) }
         return nil
     }
 
-    func read(limit: Int) throws(IdentityError) -> (Secret, Stamp) {
+    package func read(limit: Int) throws(IdentityError) -> (Secret, Stamp) {
         // Its directory is ours, and whoever can rename there is trusted anyway: the stamp is taken first, so that a version that
         // comes in between is read again.
         guard let stamp = try stamp() else { throw failure("is gone", path) }
@@ -68,13 +74,13 @@ struct StateFiles: Sendable {
     // ---- Changing ----
 
     /// A lock that ends with the process at the latest.
-    struct Lock: Sendable {
+    package struct Lock: Sendable {
         fileprivate let descriptor: Int32
-        func release() { close(descriptor) }
+        package func release() { close(descriptor) }
     }
 
     /// Waits for others, but not for ever.
-    func lock() async throws -> Lock {
+    package func lock() async throws -> Lock {
         try makeDirectory()
         let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw failure("cannot be opened", lockPath) }
@@ -94,7 +100,7 @@ struct StateFiles: Sendable {
     }
 
     /// A crash at any moment leaves the old file or the new one. Under the lock.
-    func replace(with contents: Secret) throws(IdentityError) -> Stamp {
+    package func replace(with contents: Secret) throws(IdentityError) -> Stamp {
         unlink(newPath)
         let descriptor = open(newPath, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw failure("cannot be made", newPath) }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Authentication
 import DataPath
 import Foundation
 import Gateway
@@ -26,17 +27,53 @@ struct ConfigurationOption: ParsableArguments {
 }
 
 struct ControlOption: ParsableArguments {
-    @Option(name: .long, help: ArgumentHelp("The gateway's control socket.", valueName: "path"))
-    var socket = "/run/causeway/causeway.sock"
+    static let defaultSocket = "/run/causeway/causeway.sock"
+
+    @Option(name: .long, help: ArgumentHelp("The gateway's control socket. (default: \(defaultSocket))", valueName: "path"))
+    var socket: String?
+    @Option(name: .long, help: ArgumentHelp("A gateway elsewhere, such as https://gw.example.org:8443. (CAUSEWAY_API)", valueName: "url"))
+    var api: String?
+    @Option(name: .long, help: ArgumentHelp("A file with the token for it. (CAUSEWAY_TOKEN_FILE)", valueName: "file"))
+    var tokenFile: String?
+    @Option(name: .long, help: ArgumentHelp("Trust the authorities in this file, in PEM. (CAUSEWAY_CA_FILE)", valueName: "file"))
+    var caFile: String?
+
+    func validate() throws {
+        guard socket == nil || api == nil else { throw ValidationError("give either --socket or --api, not both") }
+    }
 
     /// Runs `body`; what goes wrong is printed and becomes the exit code.
     func ask<Value>(_ body: (ControlClient) async throws -> Value) async throws -> Value {
         do {
-            return try await body(ControlClient(socketPath: socket))
+            return try await body(ControlClient(try place()))
         } catch let error as ControlError {
             printError("\(error)")
             if case .unreachable = error { throw ExitCode.unavailable }
             throw ExitCode.failure
+        }
+    }
+
+    /// What the command line says goes before the environment.
+    func place(_ environment: [String: String] = ProcessInfo.processInfo.environment) throws -> ControlPlace {
+        func chosen(_ option: String?, _ name: String) -> String? { option ?? environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+        guard socket == nil, let url = chosen(api, "CAUSEWAY_API") else { return .socket(socket ?? Self.defaultSocket) }
+        guard let file = chosen(tokenFile, "CAUSEWAY_TOKEN_FILE") else {
+            throw ValidationError("\(url) needs a token: --token-file FILE, or CAUSEWAY_TOKEN_FILE in the environment")
+        }
+        let place = ControlPlace.network(url, token: try token(in: file), authorities: chosen(caFile, "CAUSEWAY_CA_FILE"))
+        guard let place else { throw ValidationError("\(url) is no address of a gateway, such as https://gw.example.org:8443") }
+        return place
+    }
+
+    private func token(in file: String) throws -> String {
+        do {
+            let contents = try ProtectedFile(group: "root").read(file, limit: 4096)
+            let line = contents.withUnsafeBytes { bytes in String(decoding: bytes.prefix { $0 > 0x20 && $0 < 0x7F }, as: UTF8.self) }
+            guard !line.isEmpty else { throw ValidationError("\(file) has no token on its first line") }
+            return line
+        } catch let issue as FileIssue {
+            printError("\(issue)")
+            throw ExitCode.noPermission
         }
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Gateway
 import Testing
 
 @testable import causeway
@@ -65,7 +66,7 @@ import Testing
         let serve = try #require(try Causeway.parseAsRoot(["serve"]) as? Serve)
         #expect(serve.file.config == "/etc/causeway/causeway.toml")
         let sessions = try #require(try Causeway.parseAsRoot(["sessions"]) as? Sessions)
-        #expect(sessions.control.socket == "/run/causeway/causeway.sock")
+        #expect(try sessions.control.place([:]) == .socket("/run/causeway/causeway.sock"))
         #expect(!sessions.json && !sessions.verbose && sessions.user == nil)
         let dial = try #require(try Causeway.parseAsRoot(Self.dial) as? Dial)
         #expect(dial.server.host == "192.0.2.1")
@@ -73,6 +74,27 @@ import Testing
         #expect(dial.users == ["ann"])
         #expect(dial.profile == .pppd)
         #expect(dial.hold == nil)
+    }
+
+    /// The command line, then the environment, then the socket.
+    @Test func whereTheGatewayIs() throws {
+        let file = FileManager.default.temporaryDirectory.appendingPathComponent("cwtoken-\(UUID().uuidString)")
+        try Data("cwt_0123\nmore\n".utf8).write(to: file)
+        chmod(file.path, 0o600)
+        defer { try? FileManager.default.removeItem(at: file) }
+        func place(_ arguments: [String], _ environment: [String: String] = [:]) throws -> ControlPlace {
+            try #require(try Causeway.parseAsRoot(["status"] + arguments) as? Status).control.place(environment)
+        }
+        let remote = ["CAUSEWAY_API": "https://gw.example.org:8443", "CAUSEWAY_TOKEN_FILE": file.path, "CAUSEWAY_CA_FILE": "/ca"]
+        #expect(try place(["--socket", "/s"], remote) == .socket("/s"))
+        #expect(try place([], remote) == .network("https://gw.example.org:8443", token: "cwt_0123", authorities: "/ca"))
+        #expect(try place(["--api", "https://[::1]", "--ca-file", "/b"], remote) == .network("https://[::1]:443", token: "cwt_0123", authorities: "/b"))
+        #expect(try place([], ["CAUSEWAY_API": ""]) == .socket("/run/causeway/causeway.sock"))
+        #expect(throws: ValidationError.self) { try place(["--api", "https://gw"]) }
+        #expect(throws: ValidationError.self) { try place(["--api", "http://gw"], remote) }
+        #expect(throws: (any Error).self) { try place(["--api", "https://gw", "--socket", "/s"]) }
+        chmod(file.path, 0o644)
+        #expect(throws: ExitCode.noPermission) { try place([], remote) }
     }
 
     @Test func dialOptions() throws {

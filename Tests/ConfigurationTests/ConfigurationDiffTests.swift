@@ -81,6 +81,20 @@ import Testing
         #expect(try change("[[access.peer]]", "mtu = 1300\nfwmark = 7\n[[access.peer]]").live == ["access.fwmark", "access.mtu"])
     }
 
+    @Test func api() throws {
+        let table = "[api]\nlisten = \"[::]:8443\"\ncertificate-file = \"/c\"\nprivate-key-file = \"/tls\"\n"
+        #expect(try diff { $0.rest = table }.needsRestart == ["api"])
+        let change = { (change: (inout Sample) -> Void) in
+            let before = Sample.with { $0.rest = table }
+            var after = before
+            change(&after)
+            return CausewayConfiguration.diff(try before.parse(), try after.parse())
+        }
+        #expect(try change { $0.rest = table.replacing("8443", with: "8444") }.needsRestart == ["api.listen"])
+        #expect(try change { $0.rest = table.replacing("\"/c\"", with: "\"/d\"") }.live == ["api.certificate-file"])
+        #expect(try change { $0.files["/tls"] = "another" }.live == ["api.private-key-file"])
+    }
+
     @Test func secretsFiles() throws {
         #expect(try diff { $0.files["/etc/causeway/chap-secrets"] = "ann * other *\n" }.live == ["user"])
         // A line that moved is not another user.

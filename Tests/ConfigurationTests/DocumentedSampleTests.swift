@@ -8,7 +8,7 @@ import Testing
     private let files = [
         "/etc/causeway/hub.key": Sample.key, "/etc/causeway/hub.psk": Sample.key, "/etc/causeway/hub2.psk": Sample.key,
         "/etc/causeway/access.key": Sample.otherPublicKey, "/etc/causeway/branch-8.psk": Sample.key,
-        "/etc/causeway/chap-secrets": "ann * pw *\n", "/etc/causeway/webhook.secret": "0123456789abcdef\n",
+        "/etc/causeway/chap-secrets": "ann * pw *\n", "/etc/causeway/api.key": "a key in PEM\n", "/etc/causeway/webhook.secret": "0123456789abcdef\n",
     ]
     /// Never uncommented here: one stands for a program of the reader's own, the other for the line above it.
     private let alternatives = ["hub-hook", "endpoints"]
@@ -46,6 +46,7 @@ import Testing
         let configuration = try Sample.parse(uncommented(documentedSample()), files: files)
         #expect(configuration.users.entries.count == 2)
         #expect(configuration.ppp.mtu == 1400)
+        #expect(configuration.api?.listen.description == "0.0.0.0:8443")
         #expect(configuration.webhooks.map(\.receiver.url) == ["https://hooks.example.org/causeway"])
         let hubs = configuration.tunnels[0].peers[0].hubs
         #expect(hubs.map { $0.presharedKey != nil } == [true, true])
@@ -54,7 +55,7 @@ import Testing
 
     /// Asks the reader itself which keys each table has.
     @Test(arguments: [
-        "", "control", "listen", "pool", "tunnel", "tunnel.peer", "tunnel.peer.standby", "access", "access.peer", "store", "migration", "firewall", "webhook",
+        "", "control", "listen", "pool", "tunnel", "tunnel.peer", "tunnel.peer.standby", "access", "access.peer", "store", "migration", "firewall", "webhook", "api",
         "authentication", "user", "pptp", "ppp", "encryption", "data-path",
     ])
     func everyKeyIsShown(section: String) throws {

@@ -33,7 +33,7 @@ struct Sample {
     var peer =
         "[[tunnel.peer]]\npublic-key = \"\(publicKey)\"\nendpoint = \"hub.example.org:51820\"\nallowed-ips = [\"0.0.0.0/0\"]\n"
     var rest = ""
-    var files = ["/key": key + "\n", "/access": otherPublicKey + "\n", "/hook": "0123456789abcdef\n", "/etc/causeway/chap-secrets": "ann * pw *\n"]
+    var files = ["/key": key + "\n", "/access": otherPublicKey + "\n", "/tls": "a key in PEM\n", "/hook": "0123456789abcdef\n", "/etc/causeway/chap-secrets": "ann * pw *\n"]
     var exposure: FileIssue?
 
     static func with(_ change: (inout Sample) -> Void) -> Sample {

@@ -27,10 +27,10 @@ import Testing
         _ method: HTTPRequest.Method, _ path: String, _ operations: FakeOperations = FakeOperations(), body: String = "", by actor: String? = nil
     ) async throws -> Answer {
         var head = HTTPRequest(method: method, scheme: "http", authority: "causeway", path: path)
-        head.headerFields[.causewayActor] = actor
+        head.headerFields[Doorkeeper.actorField] = actor
         let response = try await ControlAPI.router(operations).buildResponder().respond(
             to: Request(head: head, body: RequestBody(buffer: ByteBuffer(string: body))),
-            context: BasicRequestContext(
+            context: ControlContext(
                 source: ApplicationRequestContextSource(channel: EmbeddedChannel(), logger: Logger(label: "test"))))
         let collector = Collector()
         try await response.body.write(collector)
@@ -198,7 +198,7 @@ import Testing
     }
 }
 
-private final class Collector: ResponseBodyWriter {
+final class Collector: ResponseBodyWriter {
     let bytes = Mutex<[UInt8]>([])
     func write(_ buffer: ByteBuffer) async throws { bytes.withLock { $0.append(contentsOf: buffer.readableBytesView) } }
     func finish(_ trailingHeaders: HTTPFields?) async throws {}

@@ -12,7 +12,7 @@ import Testing
 @Suite(.timeLimit(.minutes(1))) struct ControlClientTests {
     /// Runs `body` while `router` is served on a socket in a directory of its own.
     func serving<R: Sendable>(
-        _ router: Router<BasicRequestContext>, _ body: @Sendable @escaping (ControlClient) async throws -> R
+        _ router: Router<ControlContext>, _ body: @Sendable @escaping (ControlClient) async throws -> R
     ) async throws -> R {
         let directory = try temporaryDirectory()
         defer { try? FileManager.default.removeItem(atPath: directory) }
@@ -91,7 +91,7 @@ import Testing
 
     /// An error that comes without our words, from a proxy for example.
     @Test func anErrorWithoutABodyIsItsStatus() async throws {
-        let router = Router()
+        let router = Router(context: ControlContext.self)
         router.get("bare") { _, _ in Response(status: .badGateway) }
         try await serving(router) { client in
             do {
@@ -151,7 +151,7 @@ import Testing
                 Issue.record("\(error)")
                 return
             }
-            #expect(named == path)
+            #expect(named == .socket(path))
             #expect("\(error)".contains("cannot reach the gateway at \(path)"))
         } catch {
             Issue.record("\(error) is not for an administrator")

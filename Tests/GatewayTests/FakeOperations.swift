@@ -2,6 +2,8 @@ import Addresses
 import Authentication
 import Foundation
 import Identities
+import Store
+import Tokens
 import WireGuard
 
 @testable import Gateway
@@ -15,13 +17,23 @@ actor FakeOperations: Operations {
     private(set) var reloads = 0
     private let desk: MigrationDesk?
 
+    let bulletin = Bulletin(capacity: 2)
+    nonisolated let tokens: TokenFile
+    private(set) var audited: [NewEvent] = []
+    private(set) var notes: [String] = []
+
     static let oddName = "DOM\\zoë a/b?c%20&d"
 
-    init(reloadFails: Bool = false, desk: MigrationDesk? = nil) {
+    init(reloadFails: Bool = false, desk: MigrationDesk? = nil, tokens: TokenFile = TokenFile(directory: "/nonexistent")) {
         self.desk = desk
+        self.tokens = tokens
         self.reloadFails = reloadFails
         open = [.sample(1, user: "ann"), .sample(2, user: "ann"), .sample(3, user: Self.oddName), .sample(4, user: nil)]
     }
+
+    func subscribe(backlog: Int) -> Bulletin.Subscription? { bulletin.subscribe(backlog: backlog) }
+    func audit(_ event: NewEvent) { audited.append(event) }
+    func note(_ text: String, isAlarm: Bool) { notes.append(text) }
 
     func status() -> StatusView? { .sample }
     func sessions() -> [SessionView] { open }

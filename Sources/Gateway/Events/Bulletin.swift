@@ -11,14 +11,24 @@ final class Bulletin: Sendable {
         var happening: Happening
     }
 
+    enum Signal: Sendable, Equatable {
+        case entry(Entry)
+        /// Nothing happened; somebody wanted the subscriber to look around.
+        case wake
+    }
+
     /// Ends when it is let go of, or with the bulletin.
     final class Subscription: Sendable {
-        let entries: AsyncStream<Entry>
+        let signals: AsyncStream<Signal>
+        private let continuation: AsyncStream<Signal>.Continuation
         private let lost: Lost
         private let cancel: @Sendable () -> Void
 
-        fileprivate init(_ entries: AsyncStream<Entry>, _ lost: Lost, cancel: @escaping @Sendable () -> Void) {
-            self.entries = entries
+        fileprivate init(
+            _ signals: AsyncStream<Signal>, _ continuation: AsyncStream<Signal>.Continuation, _ lost: Lost, cancel: @escaping @Sendable () -> Void
+        ) {
+            self.signals = signals
+            self.continuation = continuation
             self.lost = lost
             self.cancel = cancel
         }
@@ -26,12 +36,19 @@ final class Bulletin: Sendable {
 
         /// How many were lost since the last call.
         func takeLost() -> Int { lost.count.exchange(0, ordering: .relaxed) }
+        func wake() { lost.note(continuation.yield(.wake)) }
     }
 
-    fileprivate final class Lost: Sendable { let count = Atomic<Int>(0) }
+    fileprivate final class Lost: Sendable {
+        let count = Atomic<Int>(0)
+
+        func note(_ result: AsyncStream<Signal>.Continuation.YieldResult) {
+            if case .dropped(.entry) = result { count.add(1, ordering: .relaxed) }
+        }
+    }
 
     private struct Subscriber {
-        var continuation: AsyncStream<Entry>.Continuation
+        var continuation: AsyncStream<Signal>.Continuation
         var lost: Lost
     }
     private struct State {
@@ -52,7 +69,7 @@ final class Bulletin: Sendable {
             guard !state.subscribers.isEmpty else { return }
             let entry = Entry(number: state.number, at: Date(), happening: happening())
             for subscriber in state.subscribers.values {
-                if case .dropped = subscriber.continuation.yield(entry) { subscriber.lost.count.add(1, ordering: .relaxed) }
+                subscriber.lost.note(subscriber.continuation.yield(.entry(entry)))
             }
         }
     }
@@ -62,12 +79,12 @@ final class Bulletin: Sendable {
     func subscribe(backlog: Int) -> Subscription? {
         state.withLock { state in
             guard !state.isOver, state.subscribers.count < capacity else { return nil }
-            let (entries, continuation) = AsyncStream.makeStream(of: Entry.self, bufferingPolicy: .bufferingNewest(backlog))
+            let (signals, continuation) = AsyncStream.makeStream(of: Signal.self, bufferingPolicy: .bufferingNewest(backlog))
             let key = state.nextKey
             state.nextKey += 1
             let lost = Lost()
             state.subscribers[key] = Subscriber(continuation: continuation, lost: lost)
-            return Subscription(entries, lost) { [weak self] in
+            return Subscription(signals, continuation, lost) { [weak self] in
                 self?.state.withLock { $0.subscribers.removeValue(forKey: key) }?.continuation.finish()
             }
         }

@@ -12,8 +12,8 @@ struct WebhookFeed: Sendable {
 
     /// Until the bulletin is over.
     func run() async {
-        for await entry in subscription.entries {
-            if let (kind, user) = entry.happening.webhook { await dispatcher.post(kind, user: user) }
+        for await signal in subscription.signals {
+            if case .entry(let entry) = signal, let (kind, user) = entry.happening.webhook { await dispatcher.post(kind, user: user) }
             let lost = subscription.takeLost()
             if lost > 0 { logger.warning("webhooks: \(lost) happenings went by too fast; some may have been worth a message") }
         }

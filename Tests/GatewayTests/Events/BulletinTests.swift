@@ -11,7 +11,7 @@ import Testing
         bulletin.finish()
         for subscription in [first, second] {
             var heard: [Bulletin.Entry] = []
-            for await entry in subscription.entries { heard.append(entry) }
+            for await signal in subscription.signals { if case .entry(let entry) = signal { heard.append(entry) } }
             #expect(heard.map(\.happening) == [.tunnelUp("a"), .tunnelUp("b"), .tunnelUp("c")])
             #expect(heard.map(\.number) == [2, 3, 4])
             #expect(subscription.takeLost() == 0)
@@ -25,7 +25,7 @@ import Testing
         for name in ["a", "b", "c", "d", "e"] { bulletin.tell(.tunnelUp(name)) }
         bulletin.finish()
         var heard: [Happening] = []
-        for await entry in slow.entries { heard.append(entry.happening) }
+        for await signal in slow.signals { if case .entry(let entry) = signal { heard.append(entry.happening) } }
         #expect(heard == [.tunnelUp("d"), .tunnelUp("e")])
         #expect(slow.takeLost() == 3)
         #expect(slow.takeLost() == 0)
