@@ -76,7 +76,7 @@ let package = Package(
             logging,
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-            .product(name: "Hummingbird", package: "hummingbird"),
+            .product(name: "Hummingbird", package: "hummingbird"), .product(name: "HummingbirdCore", package: "hummingbird"),
             .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
         ] + nio),
         module("LegacyClient", ["Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "Timers", "CLinux", logging] + nio),

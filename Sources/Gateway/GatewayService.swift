@@ -233,11 +233,12 @@ public actor GatewayService: Service, Operations, InvitationPlace {
             router: ControlAPI.router(self),
             configuration: .init(address: .unixDomainSocket(path: configuration.controlSocket), serverName: "causeway"),
             onServerRunning: { _ in await self.ready() }, logger: logger.quieter)
+        let remote = remoteAPI()
         var failure: (any Error)?
         await withTaskGroup(of: (any Error)?.self) { group in
             // Ends by itself when the group shuts down.
             group.addTask { await Self.caught { try await api.run() } }
-            if let remote = remoteAPI() { group.addTask { await Self.caught { try await remote.run() } } }
+            if let remote { group.addTask { await Self.caught { try await remote.run() } } }
             group.addTask {
                 try? await gracefulShutdown()
                 return nil

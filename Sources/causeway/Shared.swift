@@ -29,7 +29,7 @@ struct ConfigurationOption: ParsableArguments {
 struct ControlOption: ParsableArguments {
     static let defaultSocket = "/run/causeway/causeway.sock"
 
-    @Option(name: .long, help: ArgumentHelp("The gateway's control socket. (default: \(defaultSocket))", valueName: "path"))
+    @Option(name: .long, help: ArgumentHelp("The gateway's control socket. (default: \(ControlOption.defaultSocket))", valueName: "path"))
     var socket: String?
     @Option(name: .long, help: ArgumentHelp("A gateway elsewhere, such as https://gw.example.org:8443. (CAUSEWAY_API)", valueName: "url"))
     var api: String?

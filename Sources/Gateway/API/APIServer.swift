@@ -1,5 +1,6 @@
 import Addresses
 import Hummingbird
+import HummingbirdCore
 import Logging
 import NIOCore
 import NIOSSL

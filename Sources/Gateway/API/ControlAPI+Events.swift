@@ -27,7 +27,7 @@ extension ControlAPI {
                 }
                 defer { beat.cancel() }
                 // A gateway that stops does not wait for its listeners.
-                try await cancelWhenGracefulShutdown {
+                try await withGracefulShutdownHandler {
                     for await signal in subscription.signals {
                         let lost = subscription.takeLost()
                         if lost > 0 { try await writer.write(ByteBuffer(string: "event: lost\ndata: {\"count\":\(lost)}\n\n")) }
@@ -39,6 +39,8 @@ extension ControlAPI {
                             try await writer.write(try text(of: view))
                         }
                     }
+                } onGracefulShutdown: {
+                    subscription.end()
                 }
                 try await writer.finish(nil)
             }

@@ -14,7 +14,14 @@ struct ControlContext: RequestContext {
 
     init(source: ApplicationRequestContextSource) {
         coreContext = .init(source: source)
-        remoteAddress = source.channel.remoteAddress?.ipAddress.flatMap(IPAddress.init)
+        remoteAddress = source.channel.remoteAddress?.ipAddress.flatMap(Self.address)
+    }
+
+    /// A socket for both families shows IPv4 addresses as `::ffff:192.0.2.1`; they are counted as what they are.
+    static func address(_ text: String) -> IPAddress? {
+        let mapped = "::ffff:"
+        if text.lowercased().hasPrefix(mapped), let address = IPAddress(String(text.dropFirst(mapped.count))), address.family == .v4 { return address }
+        return IPAddress(text)
     }
 }
 

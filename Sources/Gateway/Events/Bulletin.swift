@@ -34,6 +34,9 @@ final class Bulletin: Sendable {
         }
         deinit { cancel() }
 
+        /// What waits can still be read.
+        func end() { cancel() }
+
         /// How many were lost since the last call.
         func takeLost() -> Int { lost.count.exchange(0, ordering: .relaxed) }
         func wake() { lost.note(continuation.yield(.wake)) }

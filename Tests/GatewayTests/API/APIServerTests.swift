@@ -69,10 +69,10 @@ import Tokens
 
     @Test func aTokenIsAllThatIsNeeded() async throws {
         try await serving { directory, port, token, _ in
-            let client = try client("127.0.0.1", port, token, "\(directory)/first.pem")
-            #expect(try await client.get("/v1/status", as: StatusView.self) == .sample)
-            #expect(try await client.delete("/v1/sessions/3", as: [String: [UInt64]].self) == ["disconnected": [3]])
-            let made = try await client.post("/v1/tokens", NewToken(name: "bob", scope: .read, days: nil), as: TokenCreatedView.self)
+            let ann = try client("127.0.0.1", port, token, "\(directory)/first.pem")
+            #expect(try await ann.get("/v1/status", as: StatusView.self) == .sample)
+            #expect(try await ann.delete("/v1/sessions/3", as: [String: [UInt64]].self) == ["disconnected": [3]])
+            let made = try await ann.post("/v1/tokens", NewToken(name: "bob", scope: .read, days: nil), as: TokenCreatedView.self)
             let other = try self.client("127.0.0.1", port, made.text, "\(directory)/first.pem")
             #expect(try await other.get("/v1/sessions", as: [SessionView].self).count == 3)
             do {

@@ -104,6 +104,9 @@ import Tokens
         }
     }
 
+    @Test(arguments: [("::ffff:192.0.2.1", "192.0.2.1"), ("::FFFF:192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1")])
+    func addressesOfBothFamilies(text: String, address: String) { #expect(ControlContext.address(text)?.description == address) }
+
     @Test func everyChangeIsWrittenDownWithItsBearerWhateverTheClientSays() async throws {
         try await withGate { gate in
             _ = try await gate.ask(.get, "/v1/sessions", as: .read)

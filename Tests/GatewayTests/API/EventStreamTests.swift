@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import HTTPTypes
 import Hummingbird
 import Logging
@@ -84,6 +85,49 @@ private final class Page: ResponseBodyWriter {
         #expect(operations.bulletin.subscriberCount == 1)
         page.isGone.withLock { $0 = true }
         await #expect(throws: Page.Gone.self) { try await writing.value }
+    }
+
+    /// Over a socket; and a gateway that stops does not wait for those who listen.
+    @Test func aListenerIsThereUntilTheGatewayStops() async throws {
+        let operations = FakeOperations()
+        let descriptor = try await ControlClientTests().serving(ControlAPI.router(operations)) { client in
+            guard case .socket(let path) = client.place else { return Int32(-1) }
+            let descriptor = try await onAThread { try Self.connect(path) }
+            let request = Array("GET /v1/events HTTP/1.1\r\nHost: gw\r\n\r\n".utf8)
+            #expect(send(descriptor, request, request.count, Int32(MSG_NOSIGNAL)) == request.count)
+            let head = try await onAThread { Self.read(descriptor, until: "from now on") }
+            #expect(head.hasPrefix("HTTP/1.1 200") && head.lowercased().contains("text/event-stream"))
+            operations.bulletin.tell(.tunnelUp("hub"))
+            let event = try await onAThread { Self.read(descriptor, until: "\n\n") }
+            #expect(event.contains("event: tunnel-up"))
+            #expect(operations.bulletin.subscriberCount == 1)
+            return descriptor
+        }
+        close(descriptor)
+        await eventually("the place is free") { operations.bulletin.subscriberCount == 0 }
+    }
+
+    private static func connect(_ path: String) throws -> Int32 {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix($0.count - 1)) }
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        }
+        guard result == 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
+        return descriptor
+    }
+
+    private static func read(_ descriptor: Int32, until end: String) -> String {
+        var text = ""
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while !text.contains(end) {
+            let count = recv(descriptor, &buffer, buffer.count, 0)
+            guard count > 0 else { return text }
+            text += String(decoding: buffer.prefix(count), as: UTF8.self)
+        }
+        return text
     }
 
     @Test func placesAreLimited() async throws {
