@@ -58,9 +58,16 @@ import Testing
         "Tunnel": TunnelView.self, "Hub": HubView.self, "IdentityCounts": IdentityCounts.self, "Peer": PeerView.self, "Session": SessionView.self,
         "Device": DeviceView.self, "Identity": IdentityView.self, "Reload": ReloadView.self, "Token": TokenView.self, "NewToken": NewToken.self,
         "TokenCreated": TokenCreatedView.self, "Event": EventView.self,
+        "User": UserView.self, "Exemption": ExemptionView.self, "UserDetail": UserDetailView.self, "KnownDevice": KnownDeviceView.self,
+        "PastSession": PastSessionView.self, "PeerLink": LinkView.self, "PhaseChange": PhaseChangeView.self, "Migration": MigrationView.self,
+        "Trend": TrendView.self, "Blocker": BlockerView.self, "DeviceCount": DeviceCountView.self, "Wave": WaveView.self, "Policy": PolicyView.self,
+        "Invitation": InvitationView.self, "UserPage": PageView<UserView>.self, "Members": ControlAPI.Members.self,
+        "NewUsers": ControlAPI.NewUsers.self, "UserChange": ControlAPI.UserChange.self, "PhaseOrder": ControlAPI.PhaseOrder.self,
+        "Reason": ControlAPI.Reason.self, "ExemptionOrder": ControlAPI.ExemptionOrder.self, "InvitationOrder": ControlAPI.InvitationOrder.self,
+        "NewWave": ControlAPI.NewWave.self, "WaveOrder": ControlAPI.WaveOrder.self,
     ]
     /// Without a type of their own.
-    private static let loose: Set = ["Disconnected", "Revoked", "Error", "Scope"]
+    private static let loose: Set = ["Disconnected", "Revoked", "Error", "Scope", "Done", "Added", "ToInvite"]
 
     @Test func everyObjectHasItsType() { #expect(Set(Self.schemas.keys) == Set(Self.types.keys).union(Self.loose)) }
 
@@ -103,7 +110,9 @@ import Testing
         case ("string", "date-time"): return "2023-11-14T22:13:20Z"
         case ("string", "ip"): return "10.8.0.10"
         case ("string", "ip-prefix"): return "10.8.0.0/16"
+        case ("string", "wireguard-key"): return "BVRY7rX7NNpEyU+muJystZtvwvE01iwPz7+uPHvcuSY="
         case ("string", _): return "a text"
+        case ("number", _): return 1.5
         case ("integer", _): return 3
         case ("boolean", _): return true
         case ("array", _): return [example(schema["items"] as? [String: Any] ?? [:])]
