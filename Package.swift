@@ -72,7 +72,7 @@ let package = Package(
         module("Tokens", ["Identities", "Authentication", "CSodium"]),
         module("Gateway", [
             "Devices", "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "Timers", "CLinux",
-            "Migration", "MigrationTracker", "Store", "Tokens", "Webhooks", "WebhooksHTTP",
+            "HubObserver", "Migration", "MigrationReport", "MigrationTracker", "Store", "Tokens", "Webhooks", "WebhooksHTTP",
             logging,
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -89,7 +89,7 @@ let package = Package(
             name: "causeway",
             dependencies: [
                 "Benchmark", "BenchmarkRunner",
-                "Addresses", "Authentication", "DataPath", "Firewall", "Gateway", "Hub", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "Tokens", "WireGuard", "CLinux",
+                "Addresses", "Authentication", "DataPath", "Firewall", "Gateway", "Hub", "HubObserver", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "Tokens", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,
@@ -123,7 +123,7 @@ let package = Package(
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
             "Gateway", "Devices", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "Netlink", "WireGuard", "PPTP", "PPP", "Addresses", logging,
-            "Migration", "MigrationTracker", "Store", "Tokens", "Webhooks", "WebhooksHTTP",
+            "HubObserver", "Migration", "MigrationReport", "MigrationTracker", "Store", "Tokens", "Webhooks", "WebhooksHTTP",
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),

@@ -1,5 +1,6 @@
 import Foundation
 import HTTPTypes
+import HubObserver
 import Hummingbird
 import Migration
 import Store
@@ -17,7 +18,10 @@ import WireGuard
 ///     POST   /v1/users/{name}/release
 ///     PUT    /v1/users/{name}/exemption    {"until": ..., "reason": ...}          DELETE takes it away
 ///     POST   /v1/users/{name}/invitation   {"publicKey": ..., "replace": false}   DELETE withdraws it
+///     GET    /v1/peers                     ?user= &after= &limit=
 ///     GET    /v1/migration
+///     GET    /v1/migration/report          ?format=screen|text|json|csv|html &since=
+///     POST   /v1/observations              what `causeway observe` saw on a hub
 ///     GET    /v1/waves
 ///     POST   /v1/waves                     {"name": ..., "invitesOnStart": true, "policy": {...}}
 ///     PUT    /v1/waves/{name}/policy       {...}
@@ -43,6 +47,25 @@ extension ControlAPI {
         addUsers(to: v1, operations)
         addWaves(to: v1, operations)
         v1.get("migration") { _, _ in try await answer(operations) { try await $0.status() } }
+        v1.get("migration/report") { request, _ in
+            let query = request.uri.queryParameters
+            guard let form = ReportForm(rawValue: query["format"].map(String.init) ?? "text") else {
+                throw HTTPError(.badRequest, message: "format: one of \(ReportForm.allCases.map(\.rawValue).joined(separator: ", "))")
+            }
+            let since = try query["since"].map { text in
+                guard let date = try? Date(String(text), strategy: .iso8601) else { throw HTTPError(.badRequest, message: "since: expected a time such as 2027-01-31T00:00:00Z") }
+                return date
+            }
+            return try await asked(operations) { form.response(try await $0.report(since: since, withUsers: form.listsUsers)) }
+        }
+        v1.get("peers") { request, _ in
+            let query = request.uri.queryParameters
+            return try await answer(operations) { try await $0.peers(of: query["user"].map(String.init), after: try place(query["after"]), limit: try limit(query["limit"])) }
+        }
+        v1.post("observations") { request, context in
+            let report = try await body(request, context, as: ObservationReport.self)
+            return try await answer(operations) { ["known": try await $0.observed(report)] }
+        }
     }
 
     private static func addUsers(to v1: Group, _ operations: any Operations) {
@@ -50,8 +73,7 @@ extension ControlAPI {
             let query = request.uri.queryParameters
             var filter = UserFilter(wave: query["wave"].map(String.init), prefix: query["prefix"].map(String.init), includesRemoved: query["removed"] == "true")
             if let phase = query["phase"] { filter.phase = try phaseNamed(String(phase)) }
-            let limit = query["limit"].flatMap { Int($0) } ?? 100
-            guard (1...1000).contains(limit) else { throw HTTPError(.badRequest, message: "limit: 1 to 1000") }
+            let limit = try limit(query["limit"])
             return try await answer(operations) { [filter] in try await $0.users(filter, after: query["after"].map(String.init), limit: limit) }
         }
         v1.post("users") { request, context in
@@ -150,10 +172,14 @@ extension ControlAPI {
     private static func answer(
         _ operations: any Operations, _ body: @Sendable (MigrationDesk) async throws -> some Encodable
     ) async throws -> Response {
+        try await asked(operations) { try json(try await body($0)) }
+    }
+
+    private static func asked(_ operations: any Operations, _ body: @Sendable (MigrationDesk) async throws -> Response) async throws -> Response {
         guard let desk = await operations.migration() else {
             throw HTTPError(.serviceUnavailable, message: "this gateway writes nothing down (store.enabled = false), or is starting or stopping")
         }
-        do { return try json(try await body(desk)) } catch let error as StoreError {
+        do { return try await body(desk) } catch let error as StoreError {
             throw HTTPError(error.status, message: "\(error)")
         } catch let error as GatewayError {
             throw HTTPError(.conflict, message: "\(error)")
@@ -165,6 +191,16 @@ extension ControlAPI {
             try await body(desk)
             return ["done": true]
         }
+    }
+
+    private static func limit(_ text: Substring?) throws -> Int {
+        guard let limit = text.map({ Int($0) }) ?? 100, (1...1000).contains(limit) else { throw HTTPError(.badRequest, message: "limit: 1 to 1000") }
+        return limit
+    }
+    private static func place(_ text: Substring?) throws -> Int64? {
+        guard let text else { return nil }
+        guard let place = Int64(text) else { throw HTTPError(.badRequest, message: "after: what an earlier page gave as next") }
+        return place
     }
 
     /// A list of 50,000 users is some megabytes.

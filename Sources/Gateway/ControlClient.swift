@@ -20,6 +20,8 @@ public struct ControlClient: Sendable {
     public func post<Value: Decodable>(_ path: String, as type: Value.Type = Value.self) async throws -> Value {
         try Self.decode(await request(.POST, path), type)
     }
+    /// An answer that is a document and no JSON of ours.
+    public func document(_ path: String) async throws -> Data { try await request(.GET, path) }
     /// With a body.
     public func send<Value: Decodable>(
         _ method: Method, _ path: String, _ body: some Encodable, as type: Value.Type = Value.self

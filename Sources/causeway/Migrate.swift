@@ -18,7 +18,7 @@ struct MigrateCommand: AsyncParsableCommand {
             They change by what is seen, by waves, and by command; every change is in the user's history.
             """,
         subcommands: [
-            MigrateStatus.self, MigrateInvite.self, MigrateWithdraw.self, MigratePhase.self, MigrateRollback.self, MigrateRelease.self,
+            MigrateStatus.self, MigrateReport.self, MigrateInvite.self, MigrateWithdraw.self, MigratePhase.self, MigrateRollback.self, MigrateRelease.self,
             MigrateWave.self, MigratePolicy.self,
         ])
 }
@@ -28,36 +28,52 @@ let phaseNames = ["legacy", "invited", "dual", "migrated", "retired"]
 struct MigrateStatus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status", abstract: "Show how many users are how far, and who is not.",
-        discussion: "--json prints the object of GET /v1/migration.\n\n\(gatewayExitStatus)")
+        discussion: """
+            A screenful: users in each phase, by wave, the trend of the last 30 days, the end that today's pace leads to, who still needs PPTP \
+            and with what, and what happens next. --json prints the object of GET /v1/migration.
+
+            \(gatewayExitStatus)
+            """)
 
     @OptionGroup var control: ControlOption
     @Flag(name: .long, help: "Print JSON.") var json = false
 
     func run() async throws {
-        let status = try await control.ask { try await $0.get("/v1/migration", as: MigrationView.self) }
-        if json { return try printJSON(status) }
-        let done = (status.phases["migrated"] ?? 0) + (status.phases["retired"] ?? 0)
-        print("\(done) of \(status.total) users need PPTP no more\(status.total > 0 ? " (\(done * 100 / status.total) %)" : "")")
-        if let problem = status.problem { print("the database is away: \(problem)") }
-        switch status.forecast {
-        case "done": print("expected end: it is done")
-        case "ends": print("expected end: \(dayText(status.endsOn)), at \(String(format: "%.1f", status.usersPerDay ?? 0)) users a day")
-        case "stalled": print("expected end: never, at the pace of the last 30 days")
-        default: print("expected end: too early to say")
+        if json { return try printJSON(try await control.ask { try await $0.get("/v1/migration", as: MigrationView.self) }) }
+        let text = try await control.ask { try await $0.document("/v1/migration/report?format=screen") }
+        print(String(decoding: text, as: UTF8.self), terminator: "")
+    }
+}
+
+struct MigrateReport: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "report", abstract: "A document for the people who asked for the date.",
+        discussion: """
+            The figures and the forecast, every wave, everybody who is not done and why. HTML is one file with its charts inside, to be printed \
+            or sent; CSV is one line for each user; JSON has everything.
+
+            EXAMPLES
+              causeway migrate report
+              causeway migrate report --format html --since 2026-09-01 --output report.html
+
+            \(gatewayExitStatus)
+            """)
+
+    enum Format: String, ExpressibleByArgument, CaseIterable { case text, json, csv, html }
+
+    @OptionGroup var control: ControlOption
+    @Option(name: .long, help: "text, json, csv or html.") var format = Format.text
+    @Option(name: .long, help: ArgumentHelp("Where the trend begins (default: 90 days ago).", valueName: "date"), transform: date) var since: Date?
+    @Option(name: .shortAndLong, help: ArgumentHelp("Write it to this file.", valueName: "file")) var output: String?
+
+    func run() async throws {
+        let from = since.map { "&since=\(ControlClient.escaped($0.formatted(.iso8601)))" } ?? ""
+        let document = try await control.ask { try await $0.document("/v1/migration/report?format=\(format.rawValue)\(from)") }
+        guard let output else { return FileHandle.standardOutput.write(document) }
+        do { try document.write(to: URL(fileURLWithPath: output), options: .atomic) } catch {
+            printError("\(output): \(error.localizedDescription)")
+            throw ExitCode.failure
         }
-        let without = status.withoutWave.values.reduce(0, +)
-        printTable(
-            ["WAVE", "STATE", "START"] + phaseNames.map { $0.uppercased() },
-            status.waves.map { wave in
-                [wave.name, wave.state, dayText(wave.startsAt)] + phaseNames.map { "\(wave.phases[$0] ?? 0)" }
-            } + (without > 0 ? [["(no wave)", "-", "-"] + phaseNames.map { "\(status.withoutWave[$0] ?? 0)" }] : [])
-                + [["all", "-", "-"] + phaseNames.map { "\(status.phases[$0] ?? 0)" }])
-        if status.setByHand > 0 { print("set by hand and not confirmed by anything seen: \(status.setByHand)") }
-        if status.exempt > 0 { print("excepted from policies: \(status.exempt)") }
-        for blocker in status.blockers {
-            print("still needs PPTP: \(blocker.user) (\(blocker.phase), \(blocker.device ?? "unknown device"), \(byteText(UInt64(max(0, blocker.bytes)))) in 30 days, last \(dayText(blocker.lastPPTP)))")
-        }
-        for device in status.devices { print("devices that still dial: \(device.kind), \(device.users) users") }
     }
 }
 

@@ -116,7 +116,7 @@ enum ControlScope {
         // One user's migration; everybody's (waves, policies) and who is known are for administrators.
         "PATCH /v1/users/{name}", "PUT /v1/users/{name}/phase", "POST /v1/users/{name}/rollback", "POST /v1/users/{name}/release",
         "PUT /v1/users/{name}/exemption", "DELETE /v1/users/{name}/exemption", "POST /v1/users/{name}/invitation",
-        "DELETE /v1/users/{name}/invitation",
+        "DELETE /v1/users/{name}/invitation", "POST /v1/observations",
     ]
     /// Who has tokens is no business of everybody who has one.
     private static let adminOnly: Set = ["GET /v1/tokens"]

@@ -1,5 +1,7 @@
 import Foundation
+import HubObserver
 import Migration
+import MigrationReport
 import Store
 
 // What administrators ask for. Every change names who asked, and is in force when the call returns.
@@ -18,11 +20,7 @@ extension MigrationDesk {
                     kind: $0.guess.kind, evidence: $0.guess.evidence, firstSeen: Date($0.firstSeen), lastSeen: Date($0.lastSeen), logins: $0.logins)
             },
             sessions: try await store.sessions(SessionFilter(user: name), before: nil, limit: 20).elements.map(PastSessionView.init),
-            peers: try await store.links(of: name, after: nil, limit: 100).elements.map {
-                LinkView(
-                    publicKey: Data($0.publicKey).base64EncodedString(), tunnel: $0.tunnel, allowedIPs: $0.allowedIPs, holder: $0.holder.rawValue,
-                    createdAt: Date($0.createdAt), revokedAt: $0.revokedAt.map { Date($0) })
-            }, history: try await store.phaseChanges(of: name).map(PhaseChangeView.init))
+            peers: try await store.links(of: name, after: nil, limit: 100).elements.map(LinkView.init), history: try await store.phaseChanges(of: name).map(PhaseChangeView.init))
     }
 
     func add(_ names: [String], origin: UserOrigin, by actor: Actor) async throws -> Int {
@@ -62,6 +60,40 @@ extension MigrationDesk {
 
     func status() async throws -> MigrationView {
         MigrationView(try await store.status(at: SessionController.unixTime, days: 30, blockers: 10), problem: await tracker.trouble)
+    }
+
+    /// For the people who asked for the date. `since`: where its trend begins; nil: 90 days ago.
+    func report(since: Date?, withUsers: Bool) async throws -> MigrationReport {
+        let now = SessionController.unixTime
+        let days = since.map { max(1, min(3650, Int((now - $0.unixTime) / 86_400) + 1)) } ?? 90
+        let status = try await store.status(at: now, days: days, blockers: 20)
+        var users: [StoredUser] = [], after: String?
+        if withUsers {
+            repeat {
+                let page = try await store.users(UserFilter(), after: after, limit: 1000)
+                users += page.elements
+                after = page.next
+            } while after != nil
+        }
+        return MigrationReport(instance: instance, at: now, status: status, users: users)
+    }
+
+    func peers(of user: String?, after: Int64?, limit: Int) async throws -> PageView<LinkView> {
+        let page = try await store.links(of: user, after: after.map { LinkID($0) }, limit: limit)
+        return PageView(items: page.elements.map(LinkView.init), next: page.next.map { "\($0.value)" })
+    }
+
+    /// What was seen on a hub: users whose own devices complete handshakes there are on WireGuard. Peers for which we hold the key are no
+    /// sign of that, and strangers are nobody's business. How many of the peers are users of ours.
+    func observed(_ report: ObservationReport) async throws -> Int {
+        let owners = Dictionary(invited.values.map { ($0.publicKey, $0.user) }, uniquingKeysWith: { first, _ in first })
+        let users = Set(report.peers.filter { $0.handshakeAt > 0 }.compactMap { owners[$0.publicKey.bytes] })
+        guard !users.isEmpty else { return 0 }
+        let witness = "the observer \(report.observer.filter { $0.isASCII && !$0.isNewline }.prefix(64))"
+        let changes = try await store.nativeSeen(users.sorted(), by: witness, at: SessionController.unixTime, rules)
+        try await tracker.refresh()
+        for (user, change) in changes.sorted(by: { $0.key < $1.key }) { await moved(user, change) }
+        return users.count
     }
 
     // MARK: Waves and policies

@@ -14,6 +14,7 @@ actor MigrationDesk {
     nonisolated let tracker: MigrationTracker
     let logger: Logger
     var rules: MigrationRules
+    let instance: String
     private let settings: MigrationTracker.Settings
     /// Users of this configuration are not written down yet.
     private var unregistered: CausewayConfiguration?
@@ -92,6 +93,7 @@ actor MigrationDesk {
         self.bulletin = bulletin
         self.logger = logger
         rules = configuration.migrationRules
+        instance = configuration.instance
         settings = MigrationTracker.Settings(rules: rules, retention: configuration.retention)
         let (news, tell) = AsyncStream.makeStream(of: MigrationTracker.News.self, bufferingPolicy: .unbounded)
         self.news = news

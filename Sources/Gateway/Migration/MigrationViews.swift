@@ -76,7 +76,9 @@ public struct PastSessionView: Codable, Sendable, Equatable {
     public var bytesOut: Int64
 }
 
+/// `GET /v1/peers`.
 public struct LinkView: Codable, Sendable, Equatable {
+    public var user: String
     public var publicKey: String
     public var tunnel: String
     public var allowedIPs: [IPPrefix]
@@ -207,6 +209,14 @@ extension PastSessionView {
             kind: session.kind.rawValue, openedAt: Date(session.openedAt), closedAt: session.closedAt.map { Date($0) }, cause: session.cause,
             clientAddress: session.clientAddress, address: session.address, tunnel: session.tunnel, device: session.device,
             bytesIn: session.traffic.bytesIn, bytesOut: session.traffic.bytesOut)
+    }
+}
+
+extension LinkView {
+    init(_ link: PeerLink) {
+        self.init(
+            user: link.user, publicKey: Data(link.publicKey).base64EncodedString(), tunnel: link.tunnel, allowedIPs: link.allowedIPs,
+            holder: link.holder.rawValue, createdAt: Date(link.createdAt), revokedAt: link.revokedAt.map { Date($0) })
     }
 }
 

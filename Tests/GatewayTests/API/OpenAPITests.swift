@@ -1,4 +1,5 @@
 import Foundation
+import HubObserver
 import Hummingbird
 import Testing
 
@@ -61,13 +62,13 @@ import Testing
         "User": UserView.self, "Exemption": ExemptionView.self, "UserDetail": UserDetailView.self, "KnownDevice": KnownDeviceView.self,
         "PastSession": PastSessionView.self, "PeerLink": LinkView.self, "PhaseChange": PhaseChangeView.self, "Migration": MigrationView.self,
         "Trend": TrendView.self, "Blocker": BlockerView.self, "DeviceCount": DeviceCountView.self, "Wave": WaveView.self, "Policy": PolicyView.self,
-        "Invitation": InvitationView.self, "UserPage": PageView<UserView>.self, "Members": ControlAPI.Members.self,
+        "Invitation": InvitationView.self, "UserPage": PageView<UserView>.self, "PeerPage": PageView<LinkView>.self, "PeerSighting": PeerSighting.self, "Observation": ObservationReport.self, "Members": ControlAPI.Members.self,
         "NewUsers": ControlAPI.NewUsers.self, "UserChange": ControlAPI.UserChange.self, "PhaseOrder": ControlAPI.PhaseOrder.self,
         "Reason": ControlAPI.Reason.self, "ExemptionOrder": ControlAPI.ExemptionOrder.self, "InvitationOrder": ControlAPI.InvitationOrder.self,
         "NewWave": ControlAPI.NewWave.self, "WaveOrder": ControlAPI.WaveOrder.self,
     ]
     /// Without a type of their own.
-    private static let loose: Set = ["Disconnected", "Revoked", "Error", "Scope", "Done", "Added", "ToInvite"]
+    private static let loose: Set = ["Disconnected", "Revoked", "Error", "Scope", "Done", "Added", "ToInvite", "Known"]
 
     @Test func everyObjectHasItsType() { #expect(Set(Self.schemas.keys) == Set(Self.types.keys).union(Self.loose)) }
 
