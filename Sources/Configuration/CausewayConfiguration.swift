@@ -172,6 +172,13 @@ public struct CausewayConfiguration: Sendable, Equatable {
         public var privateKeyFile: String
         /// PEM, as in the file.
         public var privateKey: Secret
+
+        public init(listen: Endpoint, certificateFile: String, privateKeyFile: String, privateKey: Secret) {
+            self.listen = listen
+            self.certificateFile = certificateFile
+            self.privateKeyFile = privateKeyFile
+            self.privateKey = privateKey
+        }
     }
 
     /// Somebody who hears of the migration over HTTP.

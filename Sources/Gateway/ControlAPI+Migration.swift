@@ -2,6 +2,7 @@ import Foundation
 import HTTPTypes
 import HubObserver
 import Hummingbird
+import Identities
 import Migration
 import Store
 import WireGuard
@@ -18,6 +19,8 @@ import WireGuard
 ///     POST   /v1/users/{name}/release
 ///     PUT    /v1/users/{name}/exemption    {"until": ..., "reason": ...}          DELETE takes it away
 ///     POST   /v1/users/{name}/invitation   {"publicKey": ..., "replace": false}   DELETE withdraws it
+///     POST   /v1/users/{name}/hand-over              answers the user's own private key, once; .../confirmation wipes it here
+///     POST   /v1/users/{name}/take-back              {"newKey": false}
 ///     GET    /v1/peers                     ?user= &after= &limit=
 ///     GET    /v1/migration
 ///     GET    /v1/migration/report          ?format=screen|text|json|csv|html &since=
@@ -40,11 +43,13 @@ extension ControlAPI {
     struct Reason: Codable, Sendable { var reason: String }
     struct ExemptionOrder: Codable, Sendable { var until: Date, reason: String }
     struct InvitationOrder: Codable, Sendable { var publicKey: PublicKey, replace: Bool? }
+    struct TakeBackOrder: Codable, Sendable { var newKey: Bool? }
     struct NewWave: Codable, Sendable { var name: String, invitesOnStart: Bool?, policy: PolicyView? }
     struct WaveOrder: Codable, Sendable { var at: Date? }
 
     static func addMigration(to v1: Group, _ operations: any Operations) {
         addUsers(to: v1, operations)
+        addHandOver(to: v1, operations)
         addWaves(to: v1, operations)
         v1.get("migration") { _, _ in try await answer(operations) { try await $0.status() } }
         v1.get("migration/report") { request, _ in
@@ -56,7 +61,7 @@ extension ControlAPI {
                 guard let date = try? Date(String(text), strategy: .iso8601) else { throw HTTPError(.badRequest, message: "since: expected a time such as 2027-01-31T00:00:00Z") }
                 return date
             }
-            return try await asked(operations) { form.response(try await $0.report(since: since, withUsers: form.listsUsers)) }
+            return try await asked(operations) { try form.response(try await $0.report(since: since, withUsers: form.listsUsers)) }
         }
         v1.get("peers") { request, _ in
             let query = request.uri.queryParameters
@@ -125,6 +130,23 @@ extension ControlAPI {
         }
     }
 
+    private static func addHandOver(to v1: Group, _ operations: any Operations) {
+        v1.post("users/:name/hand-over") { _, context in
+            let name = try name(context)
+            var response = try await answer(operations) { try await $0.handOver(name, by: context.caller.actor) }
+            response.headers[.cacheControl] = "no-store"
+            return response
+        }
+        v1.post("users/:name/hand-over/confirmation") { _, context in
+            let name = try name(context)
+            return try await done(operations) { try await $0.confirmHandOver(name) }
+        }
+        v1.post("users/:name/take-back") { request, context in
+            let name = try name(context), order = try await body(request, context, as: TakeBackOrder.self)
+            return try await done(operations) { try await $0.takeBack(name, renewing: order.newKey ?? false, by: context.caller.actor) }
+        }
+    }
+
     private static func addWaves(to v1: Group, _ operations: any Operations) {
         v1.get("waves") { _, _ in try await answer(operations) { try await $0.waves() } }
         v1.post("waves") { request, context in
@@ -169,8 +191,8 @@ extension ControlAPI {
 
     // MARK: -
 
-    private static func answer(
-        _ operations: any Operations, _ body: @Sendable (MigrationDesk) async throws -> some Encodable
+    private static func answer<Value: Encodable & Sendable & SendableMetatype>(
+        _ operations: any Operations, _ body: @Sendable (MigrationDesk) async throws -> Value
     ) async throws -> Response {
         try await asked(operations) { try json(try await body($0)) }
     }
@@ -182,6 +204,8 @@ extension ControlAPI {
         do { return try await body(desk) } catch let error as StoreError {
             throw HTTPError(error.status, message: "\(error)")
         } catch let error as GatewayError {
+            throw HTTPError(.conflict, message: "\(error)")
+        } catch let error as IdentityError {
             throw HTTPError(.conflict, message: "\(error)")
         }
     }

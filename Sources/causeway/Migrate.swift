@@ -18,7 +18,7 @@ struct MigrateCommand: AsyncParsableCommand {
             They change by what is seen, by waves, and by command; every change is in the user's history.
             """,
         subcommands: [
-            MigrateStatus.self, MigrateReport.self, MigrateInvite.self, MigrateWithdraw.self, MigratePhase.self, MigrateRollback.self, MigrateRelease.self,
+            MigrateStatus.self, MigrateReport.self, MigrateInvite.self, MigrateHandOver.self, MigrateTakeBack.self, MigrateWithdraw.self, MigratePhase.self, MigrateRollback.self, MigrateRelease.self,
             MigrateWave.self, MigratePolicy.self,
         ])
 }

@@ -49,7 +49,7 @@ struct TokenCreate: AsyncParsableCommand {
 
     func run() async throws {
         let wanted = NewToken(name: name, scope: scope, days: days)
-        let made = try await control.ask { try await $0.post("/v1/tokens", wanted, as: TokenCreatedView.self) }
+        let made = try await control.ask { try await $0.send(.post, "/v1/tokens", wanted, as: TokenCreatedView.self) }
         if json { return try printJSON(made) }
         print(made.text)
         printError("token \"\(name)\" (\(scope.rawValue))\(made.token.expiresAt.map { ", expires \($0.formatted(.iso8601))" } ?? ""); it is not shown again")

@@ -39,6 +39,7 @@ extension MigrationDesk {
                     allowedIPs: identity.addresses.map { IPPrefix($0) } + handed.prefixes, holder: .gateway), at: now, by: actor)
             try await store.handOver(link.id, at: now, by: actor)
             handedOver[name] = link
+            handedOver[name]?.handedOverAt = now
             try await change(name, by: actor) { $0.invited(at: now, by: .administrator(actor.name)) }
         } catch {
             // Nobody has been given anything yet.
@@ -52,7 +53,17 @@ extension MigrationDesk {
             allowedIPs: handed.allowedIPs)
     }
 
-    /// The user's device has been seen with the key.
+    /// Seconds within which a handshake may still have been ours.
+    static let doubt: UnixTime = 5
+
+    /// The hub has had a handshake with the user's device: there is no need for our copy of the key any more.
+    func sawHandedOver(_ name: String) async {
+        do { try await confirmHandOver(name) } catch {
+            logger.error("user \"\(name)\" was seen with the identity that was handed over, and the gateway's copy of its key cannot be wiped: \(error)")
+        }
+    }
+
+    /// The user's device works with the key.
     func confirmHandOver(_ name: String) async throws {
         await turn()
         defer { endTurn() }

@@ -27,23 +27,32 @@ extension MigrationDesk {
         try await store.addUsers(names, origin: origin, at: SessionController.unixTime, by: actor)
     }
 
+    /// Texts for people stay short enough for a screen.
+    private static func checked(_ text: String, _ what: String) throws {
+        guard text.utf8.count <= 1000 else { throw StoreError.unfit("\(what) has at most 1000 bytes, and this one has \(text.utf8.count)") }
+    }
+
     func set(note: String, of name: String, by actor: Actor) async throws {
+        try Self.checked(note, "a note")
         try await store.setNote(note, of: name, at: SessionController.unixTime, by: actor)
     }
 
     /// nil takes the exception away.
     func exempt(_ name: String, until: Date?, reason: String, by actor: Actor) async throws {
+        try Self.checked(reason, "a reason")
         let exemption = until.map { Exemption(until: $0.unixTime, reason: reason, administrator: actor.name) }
         try await store.setExemption(exemption, of: name, at: SessionController.unixTime, by: actor)
         try await tracker.refresh()
     }
 
     func set(_ phase: Phase, of name: String, reason: String, by actor: Actor) async throws {
+        try Self.checked(reason, "a reason")
         let now = SessionController.unixTime
         try await change(name, by: actor) { $0.set(phase, at: now, by: actor.name, reason: reason) }
     }
 
     func rollBack(_ name: String, reason: String, by actor: Actor) async throws {
+        try Self.checked(reason, "a reason")
         let now = SessionController.unixTime, rules = rules
         guard try await change(name, by: actor, { $0.rollBack(at: now, by: actor.name, reason: reason, rules) }) != nil else {
             throw StoreError.unfit("user \"\(name)\" is neither migrated nor retired: there is nothing to roll back")
@@ -86,11 +95,21 @@ extension MigrationDesk {
     /// What was seen on a hub: users whose own devices complete handshakes there are on WireGuard. Peers for which we hold the key are no
     /// sign of that, and strangers are nobody's business. How many of the peers are users of ours.
     func observed(_ report: ObservationReport) async throws -> Int {
-        let owners = Dictionary(invited.values.map { ($0.publicKey, $0.user) }, uniquingKeysWith: { first, _ in first })
-        let users = Set(report.peers.filter { $0.handshakeAt > 0 }.compactMap { owners[$0.publicKey.bytes] })
+        let now = SessionController.unixTime
+        let owners = Dictionary((Array(invited.values) + handedOver.values).map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
+        var users: Set<String> = []
+        for peer in report.peers where peer.handshakeAt > 0 {
+            guard let link = owners[peer.publicKey.bytes] else { continue }
+            if let since = link.handedOverAt {
+                // Before that it was us. The hub's clock may be another one: what counts is how long ago it was.
+                guard now - (report.at - peer.handshakeAt) > since + Self.doubt else { continue }
+                await sawHandedOver(link.user)
+            }
+            users.insert(link.user)
+        }
         guard !users.isEmpty else { return 0 }
         let witness = "the observer \(report.observer.filter { $0.isASCII && !$0.isNewline }.prefix(64))"
-        let changes = try await store.nativeSeen(users.sorted(), by: witness, at: SessionController.unixTime, rules)
+        let changes = try await store.nativeSeen(users.sorted(), by: witness, at: now, rules)
         try await tracker.refresh()
         for (user, change) in changes.sorted(by: { $0.key < $1.key }) { await moved(user, change) }
         return users.count

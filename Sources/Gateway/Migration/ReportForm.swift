@@ -13,12 +13,12 @@ enum ReportForm: String, CaseIterable {
     /// The screen has figures only.
     var listsUsers: Bool { self != .screen }
 
-    func response(_ report: MigrationReport) -> Response {
+    func response(_ report: MigrationReport) throws -> Response {
         let (type, bytes): (String, [UInt8]) =
             switch self {
             case .screen: ("text/plain; charset=utf-8", Array(report.statusText().utf8))
             case .text: ("text/plain; charset=utf-8", Array(report.text.utf8))
-            case .json: ("application/json", report.json)
+            case .json: ("application/json", Array(try report.json))
             case .csv: ("text/csv; charset=utf-8", Array(report.csv.utf8))
             case .html: ("text/html; charset=utf-8", Array(report.html.utf8))
             }

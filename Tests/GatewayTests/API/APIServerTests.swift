@@ -72,7 +72,7 @@ import Tokens
             let ann = try client("127.0.0.1", port, token, "\(directory)/first.pem")
             #expect(try await ann.get("/v1/status", as: StatusView.self) == .sample)
             #expect(try await ann.delete("/v1/sessions/3", as: [String: [UInt64]].self) == ["disconnected": [3]])
-            let made = try await ann.post("/v1/tokens", NewToken(name: "bob", scope: .read, days: nil), as: TokenCreatedView.self)
+            let made = try await ann.send(.post, "/v1/tokens", NewToken(name: "bob", scope: .read, days: nil), as: TokenCreatedView.self)
             let other = try self.client("127.0.0.1", port, made.text, "\(directory)/first.pem")
             #expect(try await other.get("/v1/sessions", as: [SessionView].self).count == 3)
             do {

@@ -11,7 +11,7 @@ import Testing
 @testable import Gateway
 
 /// Takes a body as it is written.
-private final class Page: ResponseBodyWriter {
+private final class Page: ResponseBodyWriter, Sendable {
     struct Gone: Error {}
     let text = Mutex("")
     let isGone = Mutex(false)
@@ -80,7 +80,7 @@ private final class Page: ResponseBodyWriter {
     @Test func aHeartbeatGoesOutAndFreesThePlaceOfWhoIsGone() async throws {
         let operations = FakeOperations(), page = Page()
         let response = try await open(operations, heartbeat: .milliseconds(20))
-        let writing = Task { try await response.body.write(page) }
+        let writing = Task { [body = response.body] in try await body.write(page) }
         await eventually("the heart beats") { page.now.components(separatedBy: ":\n\n").count > 3 }
         #expect(operations.bulletin.subscriberCount == 1)
         page.isGone.withLock { $0 = true }

@@ -7,7 +7,8 @@ import Testing
 
 /// Config/openapi.json says what the gateway does: the same routes with the same scopes, and objects with the same fields.
 @Suite struct OpenAPITests {
-    private static let document: [String: Any] = {
+    // Read once, and only read.
+    nonisolated(unsafe) private static let document: [String: Any] = {
         let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../../Config/openapi.json")
         let object = (try? Data(contentsOf: file)).flatMap { try? JSONSerialization.jsonObject(with: $0) }
         return object as? [String: Any] ?? [:]
@@ -55,7 +56,7 @@ import Testing
     // MARK: Objects
 
     private static let types: [String: any (Codable & Sendable).Type] = [
-        "Status": StatusView.self, "GRE": GREView.self, "WireGuardEngine": WireGuardView.self, "Access": AccessView.self, "Webhook": WebhookView.self,
+        "Status": StatusView.self, "Store": StoreView.self, "GRE": GREView.self, "WireGuardEngine": WireGuardView.self, "Access": AccessView.self, "Webhook": WebhookView.self,
         "Tunnel": TunnelView.self, "Hub": HubView.self, "IdentityCounts": IdentityCounts.self, "Peer": PeerView.self, "Session": SessionView.self,
         "Device": DeviceView.self, "Identity": IdentityView.self, "Reload": ReloadView.self, "Token": TokenView.self, "NewToken": NewToken.self,
         "TokenCreated": TokenCreatedView.self, "Event": EventView.self,
@@ -65,7 +66,8 @@ import Testing
         "Invitation": InvitationView.self, "UserPage": PageView<UserView>.self, "PeerPage": PageView<LinkView>.self, "PeerSighting": PeerSighting.self, "Observation": ObservationReport.self, "Members": ControlAPI.Members.self,
         "NewUsers": ControlAPI.NewUsers.self, "UserChange": ControlAPI.UserChange.self, "PhaseOrder": ControlAPI.PhaseOrder.self,
         "Reason": ControlAPI.Reason.self, "ExemptionOrder": ControlAPI.ExemptionOrder.self, "InvitationOrder": ControlAPI.InvitationOrder.self,
-        "NewWave": ControlAPI.NewWave.self, "WaveOrder": ControlAPI.WaveOrder.self,
+        "NewWave": ControlAPI.NewWave.self, "WaveOrder": ControlAPI.WaveOrder.self, "HandOver": HandOverView.self,
+        "TakeBackOrder": ControlAPI.TakeBackOrder.self,
     ]
     /// Without a type of their own.
     private static let loose: Set = ["Disconnected", "Revoked", "Error", "Scope", "Done", "Added", "ToInvite", "Known"]
