@@ -240,20 +240,28 @@ static cw_status submit_one(cw_engine *engine, const cw_command *command) {
     }
 }
 
+cw_status cw_engine_put(cw_engine *engine, const cw_command *command) {
+    pthread_mutex_lock(&engine->lock);
+    cw_status status = submit_one(engine, command);
+    pthread_mutex_unlock(&engine->lock);
+    return status;
+}
+
+void cw_engine_publish(cw_engine *engine) {
+    for (uint32_t w = 0; w < engine->config.worker_count; w++) {
+        cw_worker *worker = &engine->workers[w];
+        if (cw_ring_publish(&worker->commands)) cw_worker_wake(worker);
+    }
+}
+
 cw_status cw_engine_submit(cw_engine *engine, const cw_command *commands, size_t count, size_t *taken) {
     cw_status status = CW_OK;
     size_t i = 0;
     for (; i < count; i++) {
-        pthread_mutex_lock(&engine->lock);
-        status = submit_one(engine, &commands[i]);
-        pthread_mutex_unlock(&engine->lock);
+        status = cw_engine_put(engine, &commands[i]);
         if (status != CW_OK) break;
     }
-    for (uint32_t w = 0; w < engine->config.worker_count; w++) {
-        cw_worker *worker = &engine->workers[w];
-        if (!cw_ring_publish(&worker->commands)) continue;
-        cw_worker_wake(worker);
-    }
+    cw_engine_publish(engine);
     if (taken != NULL) *taken = i;
     return status;
 }

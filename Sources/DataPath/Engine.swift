@@ -73,17 +73,22 @@ public struct Engine: ~Copyable, Sendable {
     /// Hands commands over in order. What does not fit waits for `flush`.
     /// - Throws: `EngineError.invalid` for a command outside its range; it is discarded, the ones behind it go on.
     public mutating func submit(_ commands: [Command]) throws(EngineError) {
-        backlog.append(contentsOf: commands)
+        enqueue(commands)
         try flush()
     }
+
+    /// Takes commands that the next `flush` hands over.
+    public mutating func enqueue(_ commands: [Command]) { backlog.append(contentsOf: commands) }
 
     public mutating func submit(_ command: Command) throws(EngineError) { try submit([command]) }
 
     public mutating func flush() throws(EngineError) {
+        guard waiting > 0 else { return }
+        // Each worker is woken once for all of them.
+        defer { cw_engine_publish(engine) }
         while backlogStart < backlog.count {
             let status = backlog[backlogStart].withNative { native in
-                var taken = 0
-                return withUnsafePointer(to: native) { cw_engine_submit(engine, $0, 1, &taken) }
+                withUnsafePointer(to: native) { cw_engine_put(engine, $0) }
             }
             if status == .CW_FULL { return }
             let command = backlog[backlogStart]

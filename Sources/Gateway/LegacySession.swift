@@ -138,5 +138,6 @@ enum TimerOwner: Sendable {
 /// A timer that runs.
 struct ControlTimer {
     let deadline: ContinuousClock.Instant
-    let token: TimerWheel<TimerOwner>.Token
+    let token: Token
+    typealias Token = TimerWheel<TimerOwner>.Token
 }

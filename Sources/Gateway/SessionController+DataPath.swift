@@ -6,7 +6,7 @@ extension SessionController {
     func drainEvents() {
         for _ in 0..<16 {
             let events = engine?.poll() ?? []
-            for event in events { handle(event) }
+            together { for event in events { handle(event) } }
             guard events.count == Engine.pollBatch else {
                 pump?.drained()
                 return

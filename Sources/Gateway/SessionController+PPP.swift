@@ -16,8 +16,10 @@ extension SessionController {
         // Carrying out an action may call back in here (an address is found at once): its actions come after those that wait already.
         guard !session.isCarryingOut else { return }
         session.isCarryingOut = true
-        while session.phase != .ending, !session.pending.isEmpty {
-            carryOut(session.pending.removeFirst(), for: session)
+        together {
+            while session.phase != .ending, !session.pending.isEmpty {
+                carryOut(session.pending.removeFirst(), for: session)
+            }
         }
         session.isCarryingOut = false
         if session.phase != .ending { session.timer = timer(.session(id), at: session.ppp.deadline, insteadOf: session.timer) }

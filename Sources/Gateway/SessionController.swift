@@ -41,8 +41,8 @@ public actor SessionController {
     /// Sessions that have logged in and not ended, by the user's name.
     var sessionsOfUser: [String: Set<UInt64>] = [:]
     /// Of sessions and control connections.
-    private(set) lazy var timers = LoopTimers<TimerOwner>(on: eventLoop) { [weak self] owner in
-        self?.assumeIsolated { $0.fired(owner) }
+    private(set) lazy var timers = LoopTimers<TimerOwner>(on: eventLoop) { [weak self] owner, token in
+        self?.assumeIsolated { $0.fired(owner, token) }
     }
     var limits: AdmissionLimits
     var callIDs = CallIDAllocator()
@@ -66,6 +66,7 @@ public actor SessionController {
     var endedSessions: UInt64 = 0
     var failedLogins: UInt64 = 0
     var flushTimer: Scheduled<Void>?
+    private var isTogether = false
     var trimmedAt: UInt64 = 0
     var trimsAgain = false
     /// By tunnel.
@@ -129,10 +130,24 @@ public actor SessionController {
         engine = nil
     }
 
-    /// Hands commands to the data path; what its rings cannot take now follows in a millisecond.
+    /// Hands commands to the data path, in order: at once, or at the end of `together`. What its rings cannot take follows in a millisecond.
     func submit(_ commands: Command...) {
+        engine?.enqueue(commands)
+        if !isTogether { flushCommands() }
+    }
+
+    /// The commands of `body` reach the workers at its end, with one wake-up for all. Nothing else that `body` sends may need them there before.
+    func together(_ body: () -> Void) {
+        guard !isTogether else { return body() }
+        isTogether = true
+        body()
+        isTogether = false
+        flushCommands()
+    }
+
+    private func flushCommands() {
         do {
-            try engine?.submit(commands)
+            try engine?.flush()
         } catch {
             logger.error("data path: \(error)")
         }
@@ -159,13 +174,16 @@ public actor SessionController {
         return deadline.map { ControlTimer(deadline: $0, token: timers.schedule(owner, at: $0)) }
     }
 
-    private func fired(_ owner: TimerOwner) {
+    /// Another timer may have fired in the same turn and have moved this one: then the owner's is not spent, and its time comes.
+    private func fired(_ owner: TimerOwner, _ token: ControlTimer.Token) {
         switch owner {
         case .session(let id):
-            sessions[id]?.timer = nil
+            guard let session = sessions[id], session.timer?.token == token else { return }
+            session.timer = nil
             step(id) { $0.timer(now: .now) }
         case .connection(let id):
-            connections[id]?.timer = nil
+            guard let connection = connections[id], connection.timer?.token == token else { return }
+            connection.timer = nil
             perform(id) { $0.timer(now: .now) }
         }
     }

@@ -55,7 +55,7 @@ public actor LegacyClient {
     /// By number, from 1; the number is also the session's handle in the data path.
     var sessions: [Session] = []
     var lines: [Int: ControlLine] = [:]
-    private lazy var timers = LoopTimers<ClientTimerOwner>(on: eventLoop) { [weak self] owner in
+    private lazy var timers = LoopTimers<ClientTimerOwner>(on: eventLoop) { [weak self] owner, _ in
         self?.assumeIsolated { $0.fired(owner) }
     }
     /// The one that still takes calls, when they share connections.

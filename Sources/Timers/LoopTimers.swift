@@ -6,13 +6,14 @@ import NIOCore
 /// Everything is called on the loop.
 public final class LoopTimers<Payload> {
     private let eventLoop: any EventLoop
-    private let fire: (Payload) -> Void
+    private let fire: (Payload, TimerWheel<Payload>.Token) -> Void
     private var wheel: TimerWheel<Payload>
     private var wakeUp: (at: ContinuousClock.Instant, task: Scheduled<Void>)?
     private var isFiring = false
 
-    /// - Parameter fire: called for each timer that is due; it may schedule and cancel others.
-    public init(on eventLoop: any EventLoop, fire: @escaping (Payload) -> Void) {
+    /// - Parameter fire: called for each timer that is due, with the token that `schedule` returned; it may schedule and cancel others, but
+    ///   those that are due in the same turn fire all the same.
+    public init(on eventLoop: any EventLoop, fire: @escaping (Payload, TimerWheel<Payload>.Token) -> Void) {
         self.eventLoop = eventLoop
         self.fire = fire
         wheel = TimerWheel(now: .now)
@@ -52,7 +53,7 @@ public final class LoopTimers<Payload> {
     private func turn() {
         wakeUp = nil
         isFiring = true
-        for payload in wheel.expire(now: .now) { fire(payload) }
+        for (payload, token) in wheel.expire(now: .now) { fire(payload, token) }
         isFiring = false
         wakeUpForNext()
     }

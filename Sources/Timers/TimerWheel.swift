@@ -66,9 +66,9 @@ public struct TimerWheel<Payload> {
     /// When `expire` has something to do: a timer is due, or has to be placed anew. nil: there are none.
     public var next: ContinuousClock.Instant? { nextSlot.map { instant(ofTick: $0.start) } }
 
-    /// Takes out what is due.
-    public mutating func expire(now: ContinuousClock.Instant) -> [Payload] {
-        var due: [Payload] = []
+    /// Takes out what is due, with the tokens that are worth nothing from now on.
+    public mutating func expire(now: ContinuousClock.Instant) -> [(payload: Payload, token: Token)] {
+        var due: [(payload: Payload, token: Token)] = []
         let last = tick(beginningBefore: now)
         while let (level, slot, start) = nextSlot, start <= last {
             present = start
@@ -78,7 +78,7 @@ public struct TimerWheel<Payload> {
             while index != Self.none {
                 let following = entries[Int(index)].next
                 if entries[Int(index)].due <= present, let payload = entries[Int(index)].payload {
-                    due.append(payload)
+                    due.append((payload, Token(index: index, serial: entries[Int(index)].serial)))
                     release(index)
                 } else {
                     insert(index)

@@ -10,7 +10,7 @@ import Testing
     @Test func oneWakeUpServesAll() async throws {
         let loop = EmbeddedEventLoop()
         var fired: [Int] = []
-        let timers = LoopTimers<Int>(on: loop) { fired.append($0) }
+        let timers = LoopTimers<Int>(on: loop) { number, _ in fired.append(number) }
         let start = ContinuousClock.now
         _ = timers.schedule(2, at: start + .milliseconds(30))
         let cancelled = timers.schedule(3, at: start + .milliseconds(5))
@@ -29,7 +29,7 @@ import Testing
         final class Holder { var timers: LoopTimers<Int>? }
         let holder = Holder()
         var fired: [Int] = []
-        holder.timers = LoopTimers(on: loop) { number in
+        holder.timers = LoopTimers(on: loop) { number, _ in
             fired.append(number)
             if number < 3 { _ = holder.timers?.schedule(number + 1, at: .now) }
         }
@@ -42,10 +42,40 @@ import Testing
         holder.timers = nil
     }
 
+    /// The owner of two that are due in one turn tells by the token that the second is not the one it waits for any more.
+    @Test func oneThatIsMovedByAnotherOfItsTurnFiresWithTheOldToken() {
+        let loop = EmbeddedEventLoop()
+        final class Owner {
+            var timers: LoopTimers<Int>?
+            var token: TimerWheel<Int>.Token?
+        }
+        let owner = Owner()
+        let start = ContinuousClock.now
+        var current = 0, spent = 0
+        owner.timers = LoopTimers(on: loop) { number, token in
+            guard number == 2 else {
+                // Whichever of the two comes first, only one of them can find itself current.
+                owner.timers?.cancel(owner.token!)
+                owner.token = owner.timers?.schedule(2, at: .now + .seconds(3600))
+                return
+            }
+            if token == owner.token { current += 1 } else { spent += 1 }
+        }
+        // The list of a slot is taken from its newest end.
+        owner.token = owner.timers?.schedule(2, at: start)
+        _ = owner.timers?.schedule(1, at: start)
+        usleep(25_000)
+        loop.advanceTime(by: .milliseconds(50))
+        #expect(current == 0)
+        #expect(spent == 1)
+        #expect(owner.timers?.count == 1, "the new one waits")
+        owner.timers = nil
+    }
+
     @Test func stoppedOnesDoNotFire() {
         let loop = EmbeddedEventLoop()
         var fired = 0
-        let timers = LoopTimers<Int>(on: loop) { _ in fired += 1 }
+        let timers = LoopTimers<Int>(on: loop) { _, _ in fired += 1 }
         _ = timers.schedule(1, at: .now)
         timers.stop()
         usleep(12_000)

@@ -90,9 +90,9 @@ import Testing
                     #expect(wheel.cancel(list.removeValue(forKey: victim)!.token))
                 default:
                     now += .microseconds(Int.random(in: 0...[1_000, 1_000_000, 600_000_000].randomElement(using: &random)!, using: &random))
-                    for fired in wheel.expire(now: now) {
-                        let entry = list.removeValue(forKey: fired)
-                        #expect(entry.map { $0.due <= now } ?? false, "early, cancelled or twice")
+                    for fired in wheel.fire(now: now) {
+                        let entry = list.removeValue(forKey: fired.payload)
+                        #expect(entry.map { $0.due <= now && $0.token == fired.token } ?? false, "early, cancelled or twice")
                     }
                     #expect(list.values.allSatisfy { $0.due > now - .milliseconds(20) }, "late")
                     #expect(wheel.count == list.count)
@@ -112,6 +112,7 @@ private final class Wheel {
     var next: ContinuousClock.Instant? { wheel.next }
     func schedule(_ number: Int, at instant: ContinuousClock.Instant) -> TimerWheel<Int>.Token { wheel.schedule(number, at: instant) }
     @discardableResult func cancel(_ token: TimerWheel<Int>.Token) -> Bool { wheel.cancel(token) }
-    func expire(now: ContinuousClock.Instant) -> [Int] { wheel.expire(now: now) }
+    func fire(now: ContinuousClock.Instant) -> [(payload: Int, token: TimerWheel<Int>.Token)] { wheel.expire(now: now) }
+    func expire(now: ContinuousClock.Instant) -> [Int] { fire(now: now).map(\.payload) }
     func trim() { wheel.trim() }
 }

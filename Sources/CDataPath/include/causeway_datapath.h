@@ -354,6 +354,9 @@ typedef struct cw_command {
 // Takes commands in order until one is invalid or its ring is full; *taken says how many were. Never blocks.
 // OPEN, OPEN_NATIVE and IMPORT choose the session's worker; later commands for that handle go to the same worker.
 cw_status cw_engine_submit(cw_engine *engine, const cw_command *commands, size_t count, size_t *taken);
+// The same in two steps, where the commands do not lie in one array: takes one, which the workers do not see before `cw_engine_publish`.
+cw_status cw_engine_put(cw_engine *engine, const cw_command *command);
+void cw_engine_publish(cw_engine *engine);
 
 // Gives memory of the command rings back to the system that a burst of commands has left behind, if they are empty now. To be called
 // now and then by the thread that submits; the workers look after what is theirs.
