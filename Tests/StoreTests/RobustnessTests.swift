@@ -216,6 +216,15 @@ private final class HangingCommit: TransactionObserver, @unchecked Sendable {
                 queries.append((query, arguments))
             }
         }
+        for user in [nil, "bob"] {
+            let named: StatementArguments = user.map { [$0] } ?? []
+            for query in [SQLiteStore.eventsQuery(ofUser: user != nil), SQLiteStore.linksQuery(ofUser: user != nil)] {
+                var arguments: StatementArguments = [9]
+                arguments += named
+                arguments += [100]
+                queries.append((query, arguments))
+            }
+        }
         for (query, arguments) in queries {
             let plan = try await store.read { db in
                 try Row.fetchAll(db, sql: "EXPLAIN QUERY PLAN " + query, arguments: arguments).map { $0["detail"] as String }
@@ -224,6 +233,8 @@ private final class HangingCommit: TransactionObserver, @unchecked Sendable {
             // A walk along an index is in the right order and ends at the limit; a scan without one is not.
             #expect(outer.allSatisfy { !$0.hasPrefix("SCAN") || $0.contains("USING INDEX") }, "\(query)\n\(plan)")
             #expect(!plan.contains { $0.contains("TEMP B-TREE") }, "\(query)\n\(plan)")
+            // The key alone would walk over all that have ended.
+            if query.contains("s.closed_at IS NULL") { #expect(plan.contains { $0.contains("open_sessions") || $0.contains("(user=?") }, "\(query)\n\(plan)") }
         }
     }
 }

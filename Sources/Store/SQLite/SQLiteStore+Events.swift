@@ -12,18 +12,20 @@ extension SQLiteStore {
             var arguments: StatementArguments = [before ?? .max]
             if let user { arguments += [user] }
             arguments += [limit]
-            let events = try db.rows(
-                """
-                SELECT e.*, g.name AS gateway_name FROM events e JOIN gateways g ON g.id = e.gateway
-                WHERE e.id < ? \(user == nil ? "" : "AND e.user = ?") ORDER BY e.id DESC LIMIT ?
-                """, arguments
-            ).map { row in
+            let events = try db.rows(Self.eventsQuery(ofUser: user != nil), arguments).map { row in
                 StoredEvent(
                     id: row["id"], at: row["at"], gateway: row["gateway_name"], actor: Actor(name: row["actor"], source: row["source"]),
                     kind: row["kind"], user: row["user"], wave: row["wave"], text: row["text"])
             }
             return Page(elements: events, next: events.count == limit ? events.last?.id : nil)
         }
+    }
+
+    static func eventsQuery(ofUser: Bool) -> String {
+        """
+        SELECT e.*, g.name AS gateway_name FROM events e JOIN gateways g ON g.id = e.gateway
+        WHERE e.id < ? \(ofUser ? "AND e.user = ?" : "") ORDER BY e.id DESC LIMIT ?
+        """
     }
 
     static func insert(_ event: NewEvent, _ db: Database, _ gateway: Int64) throws {

@@ -51,14 +51,16 @@ extension SQLiteStore {
             var arguments: StatementArguments = [after?.value ?? 0]
             if let user { arguments += [user] }
             arguments += [limit]
-            let links = try db.rows(
-                """
-                SELECT l.*, u.name AS user_name FROM links l JOIN users u ON u.id = l.user
-                WHERE l.id > ? \(user == nil ? "" : "AND l.user = (SELECT id FROM users WHERE name = ?)") ORDER BY l.id LIMIT ?
-                """, arguments
-            ).map(PeerLink.init)
+            let links = try db.rows(Self.linksQuery(ofUser: user != nil), arguments).map(PeerLink.init)
             return Page(elements: links, next: links.count == limit ? links.last?.id : nil)
         }
+    }
+
+    static func linksQuery(ofUser: Bool) -> String {
+        """
+        SELECT l.*, u.name AS user_name FROM links l JOIN users u ON u.id = l.user
+        WHERE l.id > ? \(ofUser ? "AND l.user = (SELECT id FROM users WHERE name = ?)" : "") ORDER BY l.id LIMIT ?
+        """
     }
 }
 
