@@ -13,13 +13,17 @@ import Musl
 /// TCP port 1723 of one listening address: bytes to the controller, nothing else.
 struct PPTPListener {
     let channel: any Channel
+    /// Connections that wait to be accepted; net.core.somaxconn is the kernel's own bound. Where more come, the kernel drops their SYNs, and
+    /// each of them is a second late: all clients come back at once after a restart.
+    static let backlog: CInt = 4096
 
     /// - Parameter descriptor: a socket that listens already (from before the change of user, or from systemd).
     static func open(
         _ listener: CausewayConfiguration.Listener, descriptor: CInt?, controller: SessionController, group: any EventLoopGroup
     ) async throws -> PPTPListener {
         let bootstrap = ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: 512)
+            .serverChannelOption(.backlog, value: backlog)
+            .serverChannelOption(.maxMessagesPerRead, value: 32)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
@@ -32,7 +36,10 @@ struct PPTPListener {
                 }
             }
         if let descriptor {
-            return PPTPListener(channel: try await bootstrap.withBoundSocket(descriptor).get())
+            let channel = try await bootstrap.withBoundSocket(descriptor).get()
+            // The bootstrap has listened with a backlog of its own choice, whatever the option says.
+            _ = Glibc.listen(descriptor, backlog)
+            return PPTPListener(channel: channel)
         }
         do {
             return PPTPListener(

@@ -119,7 +119,7 @@ public enum Privileges {
             setsockopt(descriptor, CInt(IPPROTO_IPV6), IPV6_V6ONLY, &one, socklen_t(MemoryLayout<CInt>.size))
         }
         let bound = endpoint.withSocketAddress { bind(descriptor, $0, $1) }
-        guard bound == 0, Glibc.listen(descriptor, 512) == 0 else {
+        guard bound == 0, Glibc.listen(descriptor, PPTPListener.backlog) == 0 else {
             let code = errno
             close(descriptor)
             throw GatewayError(PPTPListener.explain(errno: code, listener))

@@ -63,6 +63,14 @@ public actor MigrationTracker {
         /// Not written yet; it is in `backlog`.
         case waiting(SessionOpening)
     }
+    private struct WaitingOpening {
+        var handle: Handle
+        var opening: SessionOpening
+        var answer: CheckedContinuation<Admission, Never>
+    }
+    /// In one transaction: the first of them does not wait for many others.
+    private static let mostOpenings = 64
+
     enum Late {
         case opening(Handle)
         case closing(Handle, UnixTime, String, Traffic, Entry)
@@ -85,6 +93,8 @@ public actor MigrationTracker {
     var sessions: [Handle: Entry] = [:]
     var backlog: [Late] = []
     private var isWriting = false
+    private var openings: [WaitingOpening] = []
+    private var isOpening = false
     private var queue: [CheckedContinuation<Void, Never>] = []
     /// When the store was asked last in vain.
     var askedAt = UnixTime.min
@@ -151,35 +161,74 @@ public actor MigrationTracker {
     }
 
     /// Writes the session down, or says why it cannot be. Until then the address is not the user's.
+    ///
+    /// All that wait at the same time share a transaction: its commit costs as much as writing several sessions.
     public func open(_ handle: Handle, _ opening: SessionOpening) async -> Admission {
         sessions[handle] = .opening
-        await turn()
-        defer { endTurn() }
-        var isInDoubt = false, isUnwritable = false
-        if await isWorthAsking() {
-            do throws(StoreError) {
-                let opened = try await store.openSession(opening, settings.rules)
-                back()
-                await remember(handle, opening, opened)
-                return .admitted(opened.change)
-            } catch {
-                switch error {
-                case .addressTaken:
-                    sessions[handle] = nil
-                    return .addressTaken
-                case .alreadyConnected:
-                    sessions[handle] = nil
-                    return .alreadyConnected
-                case .unavailable, .unusable: away(error)
-                case .unanswered:
-                    isInDoubt = true
-                    away(error)
-                case .keyTaken, .noSuch, .exists, .unfit, .violates:
-                    isUnwritable = true
-                    putAside("the session of user \"\(opening.user)\" at \(opening.address)", error)
-                }
+        return await withCheckedContinuation { continuation in
+            openings.append(WaitingOpening(handle: handle, opening: opening, answer: continuation))
+            guard !isOpening else { return }
+            isOpening = true
+            Task { await writeOpenings() }
+        }
+    }
+
+    private func writeOpenings() async {
+        while !openings.isEmpty {
+            await turn()
+            let part = Array(openings.prefix(Self.mostOpenings))
+            openings.removeFirst(part.count)
+            let answers = await write(part)
+            endTurn()
+            for (waiting, answer) in zip(part, answers) { waiting.answer.resume(returning: answer) }
+        }
+        isOpening = false
+    }
+
+    private func write(_ part: [WaitingOpening]) async -> [Admission] {
+        guard await isWorthAsking() else { return part.map { unwritten($0, isInDoubt: false) } }
+        let results: [Result<SessionOpened, StoreError>]
+        do throws(StoreError) {
+            // Alone, it is a transaction of its own, and needs no way back inside of it.
+            results = part.count == 1
+                ? [.success(try await store.openSession(part[0].opening, settings.rules))]
+                : try await store.openSessions(part.map(\.opening), settings.rules)
+        } catch {
+            guard error.isOutage else { return [await refused(part[0], error)] }
+            away(error)
+            let isInDoubt = if case .unanswered = error { true } else { false }
+            return part.map { unwritten($0, isInDoubt: isInDoubt) }
+        }
+        back()
+        var answers: [Admission] = []
+        for (waiting, result) in zip(part, results) {
+            switch result {
+            case .success(let opened):
+                await remember(waiting.handle, waiting.opening, opened)
+                answers.append(.admitted(opened.change))
+            case .failure(let error): answers.append(await refused(waiting, error))
             }
         }
+        return answers
+    }
+
+    /// The store has answered, and does not take it.
+    private func refused(_ waiting: WaitingOpening, _ error: StoreError) async -> Admission {
+        switch error {
+        case .addressTaken:
+            sessions[waiting.handle] = nil
+            return .addressTaken
+        case .alreadyConnected:
+            sessions[waiting.handle] = nil
+            return .alreadyConnected
+        default:
+            putAside("the session of user \"\(waiting.opening.user)\" at \(waiting.opening.address)", error)
+            return unwritten(waiting, isInDoubt: false, isUnwritable: true)
+        }
+    }
+
+    private func unwritten(_ waiting: WaitingOpening, isInDoubt: Bool, isUnwritable: Bool = false) -> Admission {
+        let (handle, opening) = (waiting.handle, waiting.opening)
         let text = isUnwritable ? "the database does not take the session" : trouble ?? "what waits has to be written first"
         let before = sessions.removeValue(forKey: handle)
         // Should it have been written after all, it has to end there, too.

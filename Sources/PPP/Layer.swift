@@ -98,9 +98,10 @@ struct Layer<Policy: OptionPolicy>: Sendable, Codable {
 
     /// Codes 1 to 7, and any code that this protocol does not know.
     mutating func receive(_ packet: ControlPacket, now: ContinuousClock.Instant, random: inout RandomSource) -> [LayerOutput] {
+        let isFirst = !peerHeard
         peerHeard = true
         switch packet.code {
-        case Code.configureRequest: return receiveRequest(packet, now: now, random: &random)
+        case Code.configureRequest: return receiveRequest(packet, isFirst: isFirst, now: now, random: &random)
         case Code.configureAck, Code.configureNak, Code.configureReject: return receiveAnswer(packet, now: now, random: &random)
         case Code.terminateRequest: return perform(.terminateRequest, packet, now: now, random: &random)
         case Code.terminateAck: return perform(.terminateAck, packet, now: now, random: &random)
@@ -119,7 +120,7 @@ struct Layer<Policy: OptionPolicy>: Sendable, Codable {
     private var malformed: [LayerOutput] { [.note(.malformed(protocol: Policy.number))] }
 
     private mutating func receiveRequest(
-        _ packet: ControlPacket, now: ContinuousClock.Instant, random: inout RandomSource
+        _ packet: ControlPacket, isFirst: Bool, now: ContinuousClock.Instant, random: inout RandomSource
     ) -> [LayerOutput] {
         guard let options = ConfigurationOption.parse(packet.data) else { return malformed }
         switch automaton.state {
@@ -135,6 +136,11 @@ struct Layer<Policy: OptionPolicy>: Sendable, Codable {
             }
         }
         var outputs: [LayerOutput] = []
+        // A peer that is heard for the first time has just attached to its end, and what we sent before is most likely lost. Before our
+        // Ack: should both arrive after all, the second one finds a peer that still negotiates, and not one that would begin anew.
+        if isFirst, Policy.number == PPPProtocol.lcp, automaton.state == .requestSent, !requestAnswered, !retransmission.firstRequests.isEmpty {
+            outputs += sendRequest(again: true, now: now)
+        }
         if !peerAskedBefore {
             peerAskedBefore = true
             outputs.append(.note(.peerAsks(protocol: Policy.number, options: options)))

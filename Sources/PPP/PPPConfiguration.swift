@@ -107,7 +107,8 @@ public struct MPPEStrengths: OptionSet, Sendable, Hashable, Codable {
 /// RFC 1661 section 4.6: the restart timer and its counters.
 public struct Retransmission: Sendable, Equatable, Codable {
     public var restart: Duration = .seconds(3)
-    /// The first LCP requests are repeated sooner: a client often has not attached to its GRE socket when the first one arrives.
+    /// The first LCP requests are repeated sooner, and at once when the peer is heard: a client often has not attached to its GRE socket when
+    /// the first one arrives.
     public var firstRequests: [Duration] = [.milliseconds(500), .seconds(1)]
     public var maxConfigure = 10
     public var maxTerminate = 2

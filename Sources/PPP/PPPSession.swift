@@ -7,7 +7,7 @@ import Addresses
 /// would let it send data in the clear, and no answer at all would cost it three seconds.
 ///
 /// Timers, all of them behind `deadline` and `timer`:
-/// - restart timer of LCP, CCP and IPCP: 3 s; until the peer is heard, the first LCP requests are repeated after 0.5 s and 1 s
+/// - restart timer of LCP, CCP and IPCP: 3 s; until the peer is heard, the first LCP requests are repeated after 0.5 s and 1 s, and once when it is
 /// - CHAP: a challenge (server) or a response (client) is repeated every 3 s, at most 10 times;
 ///   the next challenge of a live link follows after `rechallengeInterval`
 /// - LCP echo: every `echoInterval` while LCP is open; `echoFailures` unanswered ones end the link

@@ -22,6 +22,8 @@ public protocol Store: Sendable {
     /// One transaction: user, device, lease, session and phase. Throws `addressTaken` or `alreadyConnected` where another session stands.
     /// The same opening again is the same session.
     func openSession(_ opening: SessionOpening, _ rules: MigrationRules) async throws(StoreError) -> SessionOpened
+    /// Several at once, each with its own answer: one that is refused is no matter to the others. Throws if none was written.
+    func openSessions(_ openings: [SessionOpening], _ rules: MigrationRules) async throws(StoreError) -> [Result<SessionOpened, StoreError>]
     /// The changes of phase that follow.
     func closeSessions(_ closings: [SessionClosing], _ rules: MigrationRules) async throws(StoreError) -> [String: PhaseChange]
     /// All that has gone through open sessions so far; also says that this gateway lives.

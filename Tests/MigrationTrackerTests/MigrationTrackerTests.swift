@@ -71,6 +71,36 @@ extension MigrationTracker {
 }
 
 @Suite struct MigrationTrackerTests {
+    /// Everybody at once, two for each address: one of the two has it, and the other one hears that.
+    @Test func aCrowdIsWrittenInFewTransactions() async throws {
+        let scene = try await Scene()
+        let commits = Commits()
+        try scene.observe(commits)
+        let answers = await withTaskGroup(of: (Int, MigrationTracker.Admission).self) { group in
+            for number in 0..<400 {
+                let opening = scene.opening("user\(number)", "10.0.\(number / 2 / 200).\(number / 2 % 200)")
+                group.addTask { (number, await scene.tracker.open(UInt64(number), opening)) }
+            }
+            return await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+        }
+        for pair in 0..<200 {
+            let two = [answers[2 * pair]!, answers[2 * pair + 1]!]
+            #expect(two.contains(.admitted(nil)) && two.contains(.addressTaken), "\(two)")
+        }
+        #expect(commits.count.withLock { $0 } < 200, "they wait for each other while one transaction is written")
+        #expect(scene.takeNews().count == 200)
+        for number in 0..<400 { await scene.tracker.close(UInt64(number), cause: "hung up", total: Traffic()) }
+        #expect(try await scene.store.sessions(SessionFilter(openOnly: true), before: nil, limit: 10).elements.isEmpty)
+    }
+
+    private final class Commits: TransactionObserver, Sendable {
+        let count = Mutex(0)
+        func observes(eventsOfKind eventKind: DatabaseEventKind) -> Bool { true }
+        func databaseDidChange(with event: DatabaseEvent) {}
+        func databaseDidCommit(_ db: Database) { count.withLock { $0 += 1 } }
+        func databaseDidRollback(_ db: Database) {}
+    }
+
     @Test func aSessionIsWrittenWithItsTrafficAndEnd() async throws {
         let scene = try await Scene()
         #expect(await scene.tracker.open(1, scene.opening("bob", "10.0.0.1")) == .admitted(nil))

@@ -134,11 +134,27 @@ private let lcp = PPPProtocol.lcp
         #expect(bench.log.termination == .loopedBack)
     }
 
+    /// The peer has just attached to its end: what we sent before is most likely lost. Before our Ack, which would open its side.
+    @Test func `our request is sent again, once, before the Ack, when the peer is heard`() {
+        var bench = Bench()
+        let request = bench.request(lcp)
+        bench.ask(lcp, id: 1, [])
+        #expect(bench.last.frames(lcp).map(\.code) == [1, 2])
+        #expect(bench.last.frames(lcp)[0] == request, "the same one: two answers to it are one")
+        bench.ask(lcp, id: 1, [])
+        #expect(bench.last.frames(lcp).map(\.code) == [2])
+        bench.receive(lcp, code: 2, id: request.identifier, Array(request.data))
+        let up = bench.last
+        bench.receive(lcp, code: 2, id: request.identifier, Array(request.data))
+        #expect(!up.frames(PPPProtocol.chap).isEmpty && bench.last.frames(lcp).isEmpty, "the second Ack changes nothing")
+    }
+
     @Test func `after Max-Failure Naks the option is rejected`() {
         var bench = Bench()
         for id in 1...5 {
             bench.ask(lcp, id: UInt8(id), [ConfigurationOption(type: 5, UInt32(0))])
-            #expect(bench.last.frames(lcp).map(\.code) == [3])
+            // With the first sign of the peer our own request goes out once more.
+            #expect(bench.last.frames(lcp).map(\.code) == (id == 1 ? [1, 3] : [3]))
         }
         bench.ask(lcp, id: 6, [ConfigurationOption(type: 5, UInt32(0))])
         #expect(bench.last.frames(lcp) == [ControlPacket(code: 4, identifier: 6, data: hex("0506 00000000"))])

@@ -7,6 +7,32 @@ import Testing
 @testable import Store
 
 @Suite struct SessionTests {
+    /// Each has its own answer: who is refused leaves nothing behind, and takes nobody along.
+    @Test func severalAreOpenedInOneTransaction() async throws {
+        let temporary = try TemporaryStore(), store = temporary.store
+        _ = try await store.openSession(opening("old", 9, at: 1, isOnly: true), rules)
+        let commits = CommitCounter()
+        store.pool.add(transactionObserver: commits, extent: .observerLifetime)
+        let device = DeviceGuess(kind: "Windows 10/11", fingerprint: "abc", evidence: "vendor \"Microsoft\"")
+        let results = try await store.openSessions(
+            [
+                opening("ann", 1, at: 2), opening("bob", 1, at: 2, device: device), opening("old", 2, at: 2, isOnly: true), opening("cid", 9, at: 2),
+                opening("dan", 3, at: 2), opening("ann", 1, at: 2),
+            ], rules)
+        #expect(commits.count == 1)
+        let opened = results.map { try? $0.get() }
+        #expect(opened.map { $0?.isFirstLegacyLogin } == [true, nil, nil, nil, true, false])
+        #expect(results[1] == .failure(.addressTaken(inner(1))) && results[3] == .failure(.addressTaken(inner(9))))
+        #expect(results[2] == .failure(.alreadyConnected(user: "old")))
+        #expect(opened[5]?.id == opened[0]?.id, "told twice, written once")
+        let page = try await store.sessions(SessionFilter(openOnly: true), before: nil, limit: 10)
+        #expect(page.elements.map(\.user) == ["dan", "ann", "old"])
+        // Bob was written before his address turned out to be taken, and is taken back.
+        #expect(try await store.user("bob") == nil)
+        #expect(try await store.user("cid") == nil)
+        #expect(try await store.leases().map(\.user).sorted() == ["ann", "dan", "old"])
+    }
+
     @Test func openingIsOneTransactionWithEverything() async throws {
         let temporary = try TemporaryStore(), store = temporary.store
         let device = DeviceGuess(kind: "Windows 10/11", fingerprint: "abc", evidence: "vendor \"Microsoft\"")

@@ -5,29 +5,51 @@ import Migration
 
 extension SQLiteStore {
     public func openSession(_ opening: SessionOpening, _ rules: MigrationRules) async throws(StoreError) -> SessionOpened {
+        try await writeSession { db, gateway in try Self.open(opening, rules, db, gateway) }
+    }
+
+    public func openSessions(_ openings: [SessionOpening], _ rules: MigrationRules) async throws(StoreError) -> [Result<SessionOpened, StoreError>] {
         try await writeSession { db, gateway in
-            if let id = try Self.told(opening, db, gateway) { return SessionOpened(id: id, change: nil, isFirstLegacyLogin: false) }
-            let user = try Self.userRow(db, opening.user, origin: opening.origin, at: opening.at)
-            let device = try opening.device.map { try Self.deviceRow(db, $0, of: user, at: opening.at) }
-            // Before the session is there, so that it does not count itself.
-            var (migration, _) = try Self.migration(db, of: user)
-            let isFirst = opening.kind == .pptp && migration.legacyAt == nil
-            try Self.insert(opening, user: user, device: device, db, gateway)
-            let id = SessionID(db.lastInsertedRowID)
-            if let pool = opening.pool { try Self.lease(opening.address, of: pool, to: user, at: opening.at, db, gateway) }
-            let change =
-                switch opening.kind {
-                case .pptp: migration.legacyOpened(at: opening.at, rules)
-                case .native: migration.nativeSeen(at: opening.at, by: "the gateway's access listener", rules)
+            try openings.map { opening in
+                var opened: SessionOpened?
+                do {
+                    // What one of them has begun to write when it is refused is taken back, and nothing else.
+                    try db.inSavepoint {
+                        opened = try Self.open(opening, rules, db, gateway)
+                        return .commit
+                    }
+                } catch {
+                    let refusal = StoreFile.translate(error)
+                    if refusal.isOutage { throw error }
+                    return .failure(refusal)
                 }
-            try migration.save(db, user: user)
-            if let change { try Self.insert(change, of: user, opening.user, db, gateway) }
-            if isFirst {
-                let event = NewEvent(at: opening.at, kind: "first-legacy-login", user: opening.user, text: "first PPTP log-in of \"\(opening.user)\"")
-                try Self.insert(event, db, gateway)
+                return .success(opened!)
             }
-            return SessionOpened(id: id, change: change, isFirstLegacyLogin: isFirst)
         }
+    }
+
+    private static func open(_ opening: SessionOpening, _ rules: MigrationRules, _ db: Database, _ gateway: Int64) throws -> SessionOpened {
+        if let id = try told(opening, db, gateway) { return SessionOpened(id: id, change: nil, isFirstLegacyLogin: false) }
+        let user = try userRow(db, opening.user, origin: opening.origin, at: opening.at)
+        let device = try opening.device.map { try deviceRow(db, $0, of: user, at: opening.at) }
+        // Before the session is there, so that it does not count itself.
+        var (migration, _) = try migration(db, of: user)
+        let isFirst = opening.kind == .pptp && migration.legacyAt == nil
+        try insert(opening, user: user, device: device, db, gateway)
+        let id = SessionID(db.lastInsertedRowID)
+        if let pool = opening.pool { try lease(opening.address, of: pool, to: user, at: opening.at, db, gateway) }
+        let change =
+            switch opening.kind {
+            case .pptp: migration.legacyOpened(at: opening.at, rules)
+            case .native: migration.nativeSeen(at: opening.at, by: "the gateway's access listener", rules)
+            }
+        try migration.save(db, user: user)
+        if let change { try insert(change, of: user, opening.user, db, gateway) }
+        if isFirst {
+            let event = NewEvent(at: opening.at, kind: "first-legacy-login", user: opening.user, text: "first PPTP log-in of \"\(opening.user)\"")
+            try insert(event, db, gateway)
+        }
+        return SessionOpened(id: id, change: change, isFirstLegacyLogin: isFirst)
     }
 
     /// The session is there already: the answer to an earlier call did not come in time.
