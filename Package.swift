@@ -47,6 +47,7 @@ let package = Package(
         module("PPP", ["Addresses"]),
         module("Authentication", ["Addresses", "CNettle"]),
         module("Devices", ["PPTP", "PPP"]),
+        module("Diagnosis", ["Addresses"]),
 
         // Session, mapper, tunnel.
         module("DataPath", ["CDataPath", "CLinux", "Addresses"]),
@@ -71,7 +72,7 @@ let package = Package(
         module("Identities", ["Addresses", "Authentication", "Settings", "WireGuard", "Hub"]),
         module("Tokens", ["Identities", "Authentication", "CSodium"]),
         module("Gateway", [
-            "Devices", "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "Timers", "CLinux",
+            "Devices", "Diagnosis", "Identities", "Hub", "Addresses", "PPTP", "PPP", "Authentication", "DataPath", "Netlink", "WireGuard", "SessionMapper", "Settings", "Timers", "CLinux",
             "HubObserver", "Migration", "MigrationReport", "MigrationTracker", "Store", "Tokens", "Webhooks", "WebhooksHTTP",
             logging,
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -89,7 +90,7 @@ let package = Package(
             name: "causeway",
             dependencies: [
                 "Benchmark", "BenchmarkRunner",
-                "Addresses", "Authentication", "DataPath", "Firewall", "Gateway", "Hub", "HubObserver", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "Tokens", "WireGuard", "CLinux",
+                "Addresses", "Authentication", "DataPath", "Diagnosis", "Firewall", "Gateway", "Hub", "HubObserver", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "Tokens", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,
@@ -100,6 +101,7 @@ let package = Package(
         tests("PPTPTests", ["PPTP", "Addresses"]),
         tests("PPPTests", ["PPP", "Addresses"]),
         tests("DevicesTests", ["Devices", "PPTP", "PPP", "Addresses"]),
+        tests("DiagnosisTests", ["Diagnosis", "Addresses"]),
         tests("AuthenticationTests", ["Authentication", "Addresses"]),
         tests("ConfigurationTests", ["Settings", "Webhooks", "Authentication", "Addresses"]),
         tests("FirewallTests", ["Firewall", "Settings", "Addresses"]),
@@ -122,7 +124,7 @@ let package = Package(
         tests("SessionMapperTests", ["SessionMapper", "Addresses"]),
         tests("DataPathTests", ["DataPath", "CDataPath", "Addresses"]),
         tests("GatewayTests", [
-            "Gateway", "Devices", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "Netlink", "WireGuard", "PPTP", "PPP", "Addresses", logging,
+            "Gateway", "Devices", "Diagnosis", "Hub", "Identities", "LegacyClient", "Settings", "SessionMapper", "Authentication", "DataPath", "Netlink", "WireGuard", "PPTP", "PPP", "Addresses", logging,
             "HubObserver", "Migration", "MigrationReport", "MigrationTracker", "Store", "Tokens", "Webhooks", "WebhooksHTTP",
             .product(name: "Hummingbird", package: "hummingbird"), .product(name: "NIOEmbedded", package: "swift-nio"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
