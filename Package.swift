@@ -130,7 +130,7 @@ let package = Package(
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),
         tests("BenchmarkTests", ["Benchmark", "BenchmarkRunner", "CLoad"]),
-        tests("CommandTests", ["causeway", "Gateway", logging, .product(name: "ArgumentParser", package: "swift-argument-parser")], exclude: ["Help"]),
+        tests("CommandTests", ["causeway", "Addresses", "Diagnosis", "Gateway", logging, .product(name: "ArgumentParser", package: "swift-argument-parser")], exclude: ["Help"]),
         tests("LegacyClientTests", ["LegacyClient", "PPP", "PPTP", "Authentication", "DataPath", "Addresses"]),
     ],
     swiftLanguageModes: [.v6]

@@ -222,6 +222,9 @@ typedef struct cw_worker {
 
     cw_ring commands, events;
     bool events_pushed;
+    // CW_EVENT_UNKNOWN_CALL: the second that runs, and how many were told in it.
+    uint64_t unknown_since;
+    uint32_t unknown_told;
     bool commands_blocked; // the oldest command waits for room in `events`
 
     uint8_t *memory; // of all sessions, each followed by its link
@@ -342,6 +345,7 @@ bool cw_worker_event_room(cw_worker *worker); // for one event that must not be 
 cw_event *cw_worker_event(cw_worker *worker, cw_event_type type, uint64_t session); // after event_room
 void cw_worker_control_event(cw_worker *worker, cw_session *session, const cw_buffer *buffer);
 void cw_worker_notice(cw_worker *worker, cw_session *session, uint8_t notice);
+void cw_worker_unknown_call(cw_worker *worker, uint32_t source, uint16_t call_id, uint64_t now);
 void cw_worker_forget_notices(cw_worker *worker, cw_session *session);
 void cw_worker_flush_notices(cw_worker *worker);
 void cw_worker_flush_events(cw_worker *worker);

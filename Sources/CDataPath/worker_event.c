@@ -39,6 +39,21 @@ void cw_worker_control_event(cw_worker *worker, cw_session *session, const cw_bu
     memcpy(event->payload, buffer->storage + buffer->offset, buffer->length);
 }
 
+// People read it: a few a second say as much as all, and a stranger must not fill the ring.
+void cw_worker_unknown_call(cw_worker *worker, uint32_t source, uint16_t call_id, uint64_t now) {
+    enum { told_per_second = 8 };
+    if (now - worker->unknown_since >= 1000000000) {
+        worker->unknown_since = now;
+        worker->unknown_told = 0;
+    }
+    if (worker->unknown_told == told_per_second || cw_ring_room(&worker->events) <= reserve_of(&worker->events)) return;
+    worker->unknown_told++;
+    cw_event *event = cw_worker_event(worker, CW_EVENT_UNKNOWN_CALL, 0);
+    event->address.family = 4;
+    memcpy(event->address.bytes, &source, sizeof source);
+    event->call_id = call_id;
+}
+
 static bool deliver_notices(cw_worker *worker, cw_session *session) {
     if ((session->notices & CW_NOTICE_LOST) != 0) {
         if (!cw_worker_event_room(worker)) return false;

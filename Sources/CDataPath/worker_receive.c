@@ -290,6 +290,7 @@ static void accept_packet(cw_worker *worker, cw_buffer *buffer) {
     }
     cw_session *session = find_call(worker, call_id, destination);
     if (session == NULL) {
+        cw_worker_unknown_call(worker, source, call_id, buffer->arrived);
         cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_UNKNOWN_CALL);
         return;
     }

@@ -295,6 +295,9 @@ extension Event {
             self = .refused(session: session, command: native.pointee.refused, reason: String(cString: cw_status_text(status)))
         case .CW_EVENT_WORKER_FAILED:
             self = .workerFailed(worker: Int(native.pointee.worker), errno: native.pointee.reason)
+        case .CW_EVENT_UNKNOWN_CALL:
+            guard let address = IPAddress(native.pointee.address) else { return nil }
+            self = .unknownCall(source: address, callID: native.pointee.call_id)
         }
     }
 }

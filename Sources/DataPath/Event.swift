@@ -12,4 +12,6 @@ public enum Event: Sendable {
     case exported(session: UInt64, state: [UInt8])
     case refused(session: UInt64, command: UInt32, reason: String)
     case workerFailed(worker: Int, errno: Int32)
+    /// GRE for no session; only a few a second are told.
+    case unknownCall(source: IPAddress, callID: UInt16)
 }

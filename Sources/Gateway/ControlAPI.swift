@@ -17,6 +17,7 @@ protocol Operations: Sendable {
     func disconnect(session id: UInt64) async -> Bool
     func disconnect(user: String) async -> [UInt64]
     func reload() async throws -> ReloadView
+    func diagnosis(of subject: DiagnosisSubject) async -> [DiagnosisView]
     /// nil while there is no store.
     func migration() async -> MigrationDesk?
     /// nil: there are too many subscribers, or the gateway is stopping.
@@ -38,6 +39,7 @@ protocol Operations: Sendable {
 ///     GET    /v1/tunnels
 ///     GET    /v1/identities          ?tunnel=NAME
 ///     POST   /v1/reload
+///     GET    /v1/diagnosis           ?session=ID &user=NAME &address=ADDRESS &failed=true
 ///
 /// Users and their migration: ControlAPI+Migration.swift. Tokens: ControlAPI+Tokens.swift; live events: ControlAPI+Events.swift; who may do what: ControlDoor.swift.
 /// Errors are `{"error": {"message": …}}` with a 4xx or 5xx status.
@@ -92,6 +94,7 @@ struct ControlAPI {
                 throw HTTPError(.unprocessableContent, message: "\(error)")
             }
         }
+        addDiagnosis(to: v1, operations)
         addMigration(to: v1, operations)
         addTokens(to: v1, operations)
         addEvents(to: v1, operations)

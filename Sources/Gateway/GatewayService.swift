@@ -404,6 +404,9 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         return view
     }
     func sessions() async -> [SessionView] { await controller?.list() ?? [] }
+    func diagnosis(of subject: DiagnosisSubject) async -> [DiagnosisView] {
+        await controller?.diagnosis(of: subject, tunnels: await tunnels()) ?? []
+    }
     func tunnels() async -> [TunnelView] { await tunnelManager?.views() ?? [] }
     func identities() async throws -> [IdentityView] { try await registry.views(await tunnelManager?.runningIdentities() ?? [:]) }
     func disconnect(session id: UInt64) async -> Bool { await controller?.disconnect(session: id) ?? false }

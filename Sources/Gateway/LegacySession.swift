@@ -2,6 +2,7 @@ import Addresses
 import Authentication
 import DataPath
 import Devices
+import Diagnosis
 import Foundation
 import NIOCore
 import PPP
@@ -30,6 +31,15 @@ final class LegacySession {
     let startedAt: Date
     let started: ContinuousClock.Instant
 
+    /// How far it came, and why it ended, for its diagnosis.
+    var negotiation = Negotiation()
+    var end: Attempt.End?
+    var logIn: Attempt.LogInResult?
+    var refusal: String?
+    /// What the client called itself, made printable.
+    var presentedName: String?
+    /// The data path lost the MPPE keys' place.
+    var recoveries = 0
     /// What the client says about itself.
     var fingerprint: DeviceFingerprint
     /// Who that is, once the session has been open.
@@ -113,6 +123,13 @@ final class ControlConnection {
     var state: ServerConnection
     var timer: ControlTimer?
     var sessions: [CallHandle: UInt64] = [:]
+    let accepted = ContinuousClock.now
+    /// When the client said something last.
+    var heard = ContinuousClock.now
+    var hasStarted = false
+    var hadCall = false
+    /// It ended with a reset or another error of TCP.
+    var wasReset = false
 
     init(
         channel: any Channel, listener: CausewayConfiguration.Listener, remote: IPAddress, local: IPAddress,

@@ -67,6 +67,7 @@ private final class ControlChannelHandler: ChannelInboundHandler {
     private let listener: CausewayConfiguration.Listener
     private let controller: SessionController
     private var id: ConnectionID?
+    private var wasReset = false
 
     init(listener: CausewayConfiguration.Listener, controller: SessionController) {
         self.listener = listener
@@ -89,7 +90,7 @@ private final class ControlChannelHandler: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        if let id { controller.assumeIsolated { $0.disconnected(id) } }
+        if let id { controller.assumeIsolated { [wasReset] in $0.disconnected(id, wasReset: wasReset) } }
         id = nil
     }
 
@@ -98,7 +99,10 @@ private final class ControlChannelHandler: ChannelInboundHandler {
         if !context.channel.isWritable { context.close(promise: nil) }
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        wasReset = true
+        context.close(promise: nil)
+    }
 }
 
 extension IPAddress {

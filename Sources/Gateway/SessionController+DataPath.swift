@@ -18,9 +18,11 @@ extension SessionController {
     private func handle(_ event: Event) {
         switch event {
         case .control(let id, let number, let payload):
+            sessions[id]?.negotiation.received(number, payload)
             step(id) { $0.receive(protocol: number, payload: payload, now: .now) }
         case .decryptionLost(let id):
             logger.notice("\(sessions[id]?.label ?? "session \(id)"): MPPE lost its place; negotiating CCP again")
+            sessions[id]?.recoveries += 1
             step(id) { $0.decryptionLost(now: .now) }
         case .addressChanged(let id, let address):
             logger.notice("\(sessions[id]?.label ?? "session \(id)"): GRE comes from \(address) now; followed")
@@ -39,6 +41,7 @@ extension SessionController {
             } else if sessions[id] != nil {
                 finish(id, because: "the data path refused it: \(reason)")
             }
+        case .unknownCall(let source, let callID): unknownCalls.saw(callID, from: source, now: .now)
         case .workerFailed(let worker, let error):
             logger.critical("data path worker \(worker) has lost its socket or TUN (errno \(error)): restart the gateway")
             failure?(GatewayError("data path worker \(worker) failed with errno \(error)"))

@@ -1,6 +1,7 @@
 import Addresses
 import Authentication
 import DataPath
+import Diagnosis
 import Foundation
 import PPP
 import PPTP
@@ -31,6 +32,7 @@ extension SessionController {
         case .send(let number, let payload):
             // The client may send the moment it reads our Ack to its address: everything has to stand before the Ack leaves.
             if number == PPPProtocol.ipcp, payload.first == Self.configureAck { bind(session, peerMRU: session.peerMRU) }
+            session.negotiation.sent(number, payload)
             submit(Command(id, .inject(protocol: number, payload: payload)))
         case .authenticate(let credentials): authenticate(credentials, session)
         case .challenged, .verify: break  // The client's role; a server link never says so.
@@ -51,7 +53,9 @@ extension SessionController {
             if case .renegotiation(let number) = note, number == PPPProtocol.lcp || number == PPPProtocol.ipcp { unbind(session) }
             session.fingerprint.note(note)
             logger.debug("session \(id): \(note)")
-        case .terminated(let reason): finish(id, because: Self.text(of: reason))
+        case .terminated(let reason):
+            session.end = Attempt.End(reason) ?? session.end
+            finish(id, because: Self.text(of: reason))
         }
     }
 
@@ -88,8 +92,11 @@ extension SessionController {
         guard session.ppp.awaitsVerdict else {
             return step(id) { $0.authenticated(identifier: identifier, .reject(code: 691, retry: false, message: ""), now: .now) }
         }
+        session.presentedName = presented
         switch result {
         case .reject(let rejection):
+            session.logIn = Attempt.LogInResult(rejection.reason)
+            session.refusal = Self.text(of: rejection.reason)
             logger.notice(
                 "log-in of user \"\(presented)\" from \(session.clientAddress) refused: \(Self.text(of: rejection.reason)) (session \(id), code \(rejection.code.rawValue))"
             )
@@ -123,6 +130,8 @@ extension SessionController {
             case .refused:
                 logger.notice("log-in of user \"\(user.name)\" from \(session.clientAddress) refused: already connected")
                 write(refusalOf: user.name, "already connected", session)
+                session.logIn = .refused
+                session.refusal = "already connected"
                 return step(id) {
                     $0.authenticated(
                         identifier: identifier, .reject(code: 649, retry: false, message: "Already connected"), now: .now)
@@ -137,6 +146,7 @@ extension SessionController {
             case .admitted: break
             }
             session.user = user.name
+            session.logIn = .accepted
             session.attributes = user.attributes
             sessionsOfUser[user.name, default: []].insert(id)
             let keys = MPPEStartKeys(send: user.sendStartKey, receive: user.receiveStartKey)
@@ -241,6 +251,7 @@ extension SessionController {
     /// The link is over: tell the client's control connection, free everything, and wait for the data path's last word.
     func finish(_ id: UInt64, because text: String) {
         guard let session = sessions[id], session.phase != .ending else { return }
+        diagnoseEnd(of: session)
         if session.isAnnounced { bulletin.tell(.sessionClosed(session.announcement, reason: text)) }
         session.phase = .ending
         session.pending = []

@@ -1,6 +1,7 @@
 import Addresses
 import DataPath
 import Devices
+import Diagnosis
 import Foundation
 import NIOCore
 import PPP
@@ -49,10 +50,14 @@ extension SessionController {
     }
 
     func received(_ bytes: [UInt8], on id: ConnectionID) {
-        perform(id) { $0.receive(bytes, now: .now) }
+        let now = ContinuousClock.now
+        connections[id]?.heard = now
+        perform(id) { $0.receive(bytes, now: now) }
     }
 
-    func disconnected(_ id: ConnectionID) {
+    /// - Parameter wasReset: TCP ended with an error.
+    func disconnected(_ id: ConnectionID, wasReset: Bool) {
+        connections[id]?.wasReset = wasReset
         perform(id) { $0.peerClosed() }
         forget(id)
     }
@@ -73,6 +78,7 @@ extension SessionController {
                 connection.channel.flush()
             case .started(let peer):
                 limits.connectionStarted(connection.ticket)
+                connection.hasStarted = true
                 logger.info(
                     "control connection \(id.number) from \(connection.remote) started: host \"\(peer.hostName)\", vendor \"\(peer.vendor)\", firmware \(peer.firmware)"
                 )
@@ -84,6 +90,7 @@ extension SessionController {
             case .wanErrors: break
             case .count(let kind): controlCounts[kind, default: 0] += 1
             case .close(let reason):
+                diagnoseEnd(of: connection, id, reason)
                 logger.debug("control connection \(id.number) from \(connection.remote) closed: \(reason)")
                 forget(id)
                 connection.channel.close(mode: .all, promise: nil)
@@ -131,6 +138,7 @@ extension SessionController {
             nextSession += 1
             sessions[session.id] = session
             connection.sessions[call] = session.id
+            connection.hadCall = true
             // The data path knows the call before the client learns its ID: no packet of the client can come too early.
             submit(
                 Command(
@@ -142,6 +150,7 @@ extension SessionController {
             perform(id) { $0.acceptCall(call, callID: callID) ?? [] }
             logger.info("call from \(connection.remote) accepted: session \(session.id), call IDs \(callID) (ours) and \(request.callID)")
             step(session.id) { $0.start(now: now) }
+            watchForSlowness(session.id)
         }
     }
 
@@ -161,6 +170,7 @@ extension SessionController {
     private func callEnded(_ call: CallHandle, _ end: CallEnd, on id: ConnectionID) {
         guard let session = connections[id]?.sessions[call] else { return }
         sessions[session]?.callIsOver = true
+        sessions[session]?.end = Attempt.End(end)
         logger.debug("session \(session): the call has ended: \(end)")
         step(session) { $0.lowerLayerDown(now: .now) }
         // A link that was closing anyway may have nothing to say to this.

@@ -14,7 +14,7 @@ import Timers
 /// loop. State machines (PPTP, PPP, mapper) are values that say what to do; this actor does it. Data packets never come here.
 ///
 /// Its files: this one holds the state; `+PPTP` the control connections, `+PPP` the links, `+Uplinks` where they go, `+Native` users who
-/// have WireGuard themselves, `+Book` what is written down of them all, `+DataPath` what the workers report, `+Operations` what an administrator asks for.
+/// have WireGuard themselves, `+Book` what is written down of them all, `+Diagnosis` why they fail, `+DataPath` what the workers report, `+Operations` what an administrator asks for.
 public actor SessionController {
     /// The actor runs on the event loop of its control connections, so that their handlers call it without a hop.
     public nonisolated let eventLoop: any EventLoop
@@ -67,6 +67,12 @@ public actor SessionController {
     var failedLogins: UInt64 = 0
     var flushTimer: Scheduled<Void>?
     private var isTogether = false
+    /// Attempts that failed.
+    var attempts = AttemptBook()
+    var unknownCalls = UnknownCalls()
+    /// Calls to be looked at, in that order, and the timer for the first.
+    var slowCalls: [(id: UInt64, at: ContinuousClock.Instant)] = []
+    var slowTimer: Scheduled<Void>?
     var trimmedAt: UInt64 = 0
     var trimsAgain = false
     /// By tunnel.
@@ -123,6 +129,7 @@ public actor SessionController {
     /// Ends the workers. Sessions must have been closed before (`shutdown`); what is left loses its keys here.
     public func stop() {
         flushTimer?.cancel()
+        slowTimer?.cancel()
         timers.stop()
         pump?.stop()
         pump = nil

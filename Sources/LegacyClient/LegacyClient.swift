@@ -254,7 +254,7 @@ public actor LegacyClient {
             for number in sessions.indices.map({ $0 + 1 }) where sessions[number - 1].isOpen {
                 dataPathRefused(number, "worker \(worker) of the data path failed with errno \(code)")
             }
-        case .addressChanged, .exported: break
+        case .addressChanged, .exported, .unknownCall: break
         }
     }
 }

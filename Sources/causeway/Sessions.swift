@@ -9,6 +9,9 @@ struct Sessions: AsyncParsableCommand {
             and bytes from and to the client; DROPS adds up every cause. Without sessions there is the header alone. --verbose adds the client's host name, vendor and firmware, call IDs and the drops by cause. --json prints the objects of \
             GET /v1/sessions.
 
+            --failed shows the attempts that came to nothing instead, the newest last, with what was wrong: the newest thousand since the gateway's \
+            start, and live ones that are in trouble. causeway diagnose tells all about one.
+
             EXAMPLES
               causeway sessions
               causeway sessions --user ann --verbose
@@ -21,9 +24,18 @@ struct Sessions: AsyncParsableCommand {
     @OptionGroup var control: ControlOption
     @Flag(name: .long, help: "Print JSON.") var json = false
     @Flag(name: [.short, .long], help: "Show what the client said about itself, call IDs, and drops by cause.") var verbose = false
+    @Flag(name: .long, help: "Show attempts that failed, and why, instead.") var failed = false
     @Option(name: .long, help: "Only sessions of this user.") var user: String?
 
+    private func showFailed() async throws {
+        let query = user.map { "&user=\(ControlClient.escaped($0))" } ?? ""
+        let attempts = try await control.ask { try await $0.get("/v1/diagnosis?failed=true\(query)", as: [DiagnosisView].self) }
+        if json { return try printJSON(attempts) }
+        print(attemptTable(attempts))
+    }
+
     func run() async throws {
+        if failed { return try await showFailed() }
         var sessions = try await control.ask { try await $0.get("/v1/sessions", as: [SessionView].self) }
         if let user { sessions = sessions.filter { $0.user == user } }
         if json { return try printJSON(sessions) }

@@ -334,6 +334,25 @@ static void test_outer_source(void) {
     stop();
 }
 
+// Who sends GRE for no session is told, but not for every packet of a flood.
+static void test_unknown_call_is_told(void) {
+    static const uint8_t echo[] = {0xFF, 0x03, 0xC0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0};
+    start(false, false);
+    send_gre("127.0.0.2", 5, 1, echo, sizeof echo);
+    const cw_event *event = rig_await_event(&gateway, CW_EVENT_UNKNOWN_CALL, 0);
+    cw_address stranger = rig_address("127.0.0.2");
+    CHECK(event != NULL && memcmp(&event->address, &stranger, sizeof stranger) == 0);
+    if (event != NULL) CHECK_EQUAL(event->call_id, 5);
+    uint64_t unknown = rig_counters(&gateway, 0).drops[CW_DROP_GRE_UNKNOWN_CALL], begun = rig_now();
+    for (uint32_t i = 0; i < 200; i++) send_gre("127.0.0.2", 6, i, echo, sizeof echo);
+    CHECK(rig_await(&gateway, 0, DROPS(CW_DROP_GRE_UNKNOWN_CALL), unknown + 200));
+    rig_poll(&gateway);
+    // One second's worth for each second that it took, and two that began or ended within.
+    CHECK(rig_count_events(&gateway, CW_EVENT_UNKNOWN_CALL) <= 8 * ((rig_now() - begun) / 1000000000 + 2));
+    expect_flow();
+    stop();
+}
+
 static void test_address_change(void) {
     static const uint8_t terminate[] = {0xFF, 0x03, 0xC0, 0x21, 5, 1, 0, 4};
     uint8_t frame[2048];
@@ -529,6 +548,7 @@ int main(void) {
     RUN(mss);
     RUN(rate);
     RUN(outer_source);
+    RUN(unknown_call_is_told);
     RUN(address_change);
     RUN(not_open);
     RUN(rebinding);

@@ -1,5 +1,6 @@
 import Addresses
 import Authentication
+import Diagnosis
 import Foundation
 import Identities
 import Store
@@ -55,6 +56,10 @@ actor FakeOperations: Operations {
 
     func migration() -> MigrationDesk? { desk }
 
+    func diagnosis(of subject: DiagnosisSubject) -> [DiagnosisView] {
+        [DiagnosisView.sample(1, "ann"), .sample(5, nil)].filter { subject.matches($0.session, $0.user, $0.attempt.clientAddress) }
+    }
+
     func reload() throws -> ReloadView {
         if reloadFails { throw Unreadable() }
         reloads += 1
@@ -72,6 +77,17 @@ extension SessionView {
             clientHostName: "till", clientVendor: "Microsoft", clientFirmware: 0,
             device: user.map { _ in DeviceView(kind: "unknown", confidence: "none", wireGuard: "unknown", evidence: []) }, packetsIn: 1, bytesIn: 2, packetsOut: 3, bytesOut: 4,
             reordered: 5, lost: 6, drops: ["gre-late": 7])
+    }
+}
+
+extension DiagnosisView {
+    /// ann's goes well; the other has waited for GRE for too long.
+    static func sample(_ session: UInt64, _ user: String?) -> DiagnosisView {
+        let attempt = Attempt(
+            clientAddress: IPAddress(user == nil ? "198.51.100.8" : "198.51.100.7")!, gatewayAddress: IPAddress("192.0.2.1")!, stage: user == nil ? .called : .open, seconds: 8)
+        return DiagnosisView(
+            session: session, connection: session, user: user, startedAt: Date(timeIntervalSince1970: 1_700_000_000), endedAt: nil, attempt: attempt,
+            verdicts: attempt.verdicts)
     }
 }
 

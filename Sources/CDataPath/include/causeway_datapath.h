@@ -372,6 +372,7 @@ typedef enum CW_CLOSED_ENUM cw_event_type {
     CW_EVENT_EXPORTED = 5,       // `payload` is the state
     CW_EVENT_REFUSED = 6,        // a command could not be carried out: `reason` (cw_status), `refused` (cw_command_type)
     CW_EVENT_WORKER_FAILED = 7,  // a worker's socket failed for good: `reason` is an errno value
+    CW_EVENT_UNKNOWN_CALL = 8,   // GRE for no session: its outer source in `address`, its call ID in `call_id`. Only a few a second are told
 } cw_event_type;
 
 // What became of packets, by cause. One array index each; names are in cw_drop_name.
@@ -435,7 +436,7 @@ typedef struct cw_event {
     int32_t reason;
     uint32_t refused;
     uint16_t protocol;
-    uint16_t reserved;
+    uint16_t call_id;
     uint32_t length; // of payload
     cw_address address;
     union {
