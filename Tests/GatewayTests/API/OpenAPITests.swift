@@ -1,3 +1,4 @@
+import Diagnosis
 import Foundation
 import HubObserver
 import Hummingbird
@@ -68,6 +69,9 @@ import Testing
         "Reason": ControlAPI.Reason.self, "ExemptionOrder": ControlAPI.ExemptionOrder.self, "InvitationOrder": ControlAPI.InvitationOrder.self,
         "NewWave": ControlAPI.NewWave.self, "WaveOrder": ControlAPI.WaveOrder.self, "HandOver": HandOverView.self,
         "TakeBackOrder": ControlAPI.TakeBackOrder.self,
+        "Diagnosis": DiagnosisView.self, "Verdict": Verdict.self, "Attempt": Attempt.self, "AttemptGRE": Attempt.GRE.self, "Negotiation": Negotiation.self,
+        "NegotiationExchange": Negotiation.Exchange.self, "AttemptEncryption": Attempt.Encryption.self, "AttemptNeighbours": Attempt.Neighbours.self,
+        "AttemptPath": Attempt.Path.self, "AttemptTunnel": Attempt.Tunnel.self,
     ]
     /// Without a type of their own.
     private static let loose: Set = ["Disconnected", "Revoked", "Error", "Scope", "Done", "Added", "ToInvite", "Known"]

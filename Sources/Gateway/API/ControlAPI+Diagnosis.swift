@@ -3,7 +3,7 @@ import Hummingbird
 
 // GET /v1/diagnosis ?session=ID &user=NAME &address=ADDRESS &failed=true: what is wrong with live sessions and with attempts that have ended.
 extension ControlAPI {
-    static func addDiagnosis(to v1: RouterGroup<BasicRequestContext>, _ operations: any Operations) {
+    static func addDiagnosis(to v1: RouterGroup<ControlContext>, _ operations: any Operations) {
         v1.get("diagnosis") { request, _ in
             let query = request.uri.queryParameters
             var subject = DiagnosisSubject()
