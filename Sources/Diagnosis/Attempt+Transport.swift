@@ -65,7 +65,7 @@ extension Attempt {
         }
         // It asks and asks, and never answers what we ask: ours does not arrive.
         guard negotiation.lcp.requestsIn >= 2, negotiation.lcp.answersIn == 0, negotiation.lcp.requestsOut >= 3, seconds >= 4 else { return sharedCallID }
-        return [neighbours.live > 0 || neighbours.sameCallID > 0 ? withoutHelper : blockedOutbound]
+        return [neighbours.live > 0 || neighbours.sameCallID > 0 || neighbours.unanswered > 0 ? withoutHelper : blockedOutbound]
     }
 
     private var blockedInbound: Verdict {
@@ -80,7 +80,7 @@ extension Attempt {
         Verdict(
             .greBlockedOutbound,
             evidence: "GRE arrives from \(host) (\(gre.received) packets), and the client has asked for LCP \(negotiation.lcp.requestsIn) times, but in \(secondsText) it answered none of our \(negotiation.lcp.requestsOut) requests: the \(gre.sent) GRE packets that we sent do not reach it",
-            next: "let IP protocol 47 pass from \(gatewayAddress) to \(host): output rules of this host, the firewall of the network, the client's own",
+            next: "let IP protocol 47 pass from \(gatewayAddress) to \(host): output rules of this host, the firewall of the network, the client's own; if \(host) is a NAT router, switch on its PPTP pass-through: without it, our GRE ends at the router",
             commands: ["sudo nft list ruleset", "sudo tcpdump -ni any 'ip proto 47 and dst host \(host)'"])
     }
 
@@ -101,13 +101,18 @@ extension Attempt {
     }
 
     private var withoutHelper: Verdict {
-        let what = neighbours.sameCallID > 0
-            ? "\(neighbours.sameCallID + 1) live sessions from \(host) use the same call ID of the client's (\(text(peerCallID)))"
-            : "\(neighbours.live) other session\(neighbours.live == 1 ? "" : "s") from \(host) work\(neighbours.live == 1 ? "s" : "")"
+        let what =
+            if neighbours.sameCallID > 0 {
+                "\(neighbours.sameCallID + 1) live sessions from \(host) use the same call ID of the client's (\(text(peerCallID)))"
+            } else if neighbours.live > 0 {
+                "\(neighbours.live) other session\(neighbours.live == 1 ? "" : "s") from \(host) work\(neighbours.live == 1 ? "s" : "")"
+            } else {
+                "GRE of \(neighbours.unanswered + 1) sessions comes from \(host), and none of them hears us"
+            }
         let how = gre.received == 0
             ? "not one GRE packet of this one has come in \(secondsText)" : "none of our \(negotiation.lcp.requestsOut) LCP requests was answered in \(secondsText)"
         return Verdict(
-            .natWithoutHelper, evidence: "\(what), but \(how): the NAT there cannot tell the GRE of its clients apart",
+            .natWithoutHelper, evidence: "\(what), and \(how): the NAT there cannot tell the GRE of its clients apart",
             next: "switch on PPTP pass-through (the PPTP helper) on the router at \(host); on a Linux router load its modules and assign the helper by a rule, because nothing does so by itself since kernel 4.7",
             commands: [
                 "sudo modprobe -a nf_nat_pptp nf_conntrack_pptp", "sudo nft add table ip pptp",

@@ -117,6 +117,8 @@ public struct Attempt: Sendable, Equatable, Codable {
         public var live = 0
         /// Those that use the same call ID of the client's.
         public var sameCallID = 0
+        /// Those whose GRE arrives, and that have answered none of our LCP requests.
+        public var unanswered = 0
 
         public init() {}
     }

@@ -120,6 +120,7 @@ extension SessionController {
             let others = sessions.values.filter { $0.clientAddress == session.clientAddress && $0.id != session.id && $0.phase != .ending }
             attempt.neighbours.sameCallID = others.count { $0.peerCallID == session.peerCallID }
             attempt.neighbours.live = others.count { $0.negotiation.lcp.isOpen }
+            attempt.neighbours.unanswered = others.count { $0.negotiation.lcp.requestsIn > 1 && $0.negotiation.lcp.answersIn == 0 }
         }
         attempt.tunnel = tunnel
         attempt.tunnel?.innerAddress = session.assignment?.address

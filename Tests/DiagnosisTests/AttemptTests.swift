@@ -82,6 +82,11 @@ extension Negotiation.Exchange {
             attempt: .sample(.called) {
                 ($0.neighbours.live, $0.gre.received, $0.negotiation.lcp.requestsIn) = (2, 4, 4)
             }),
+        Case(
+            name: .natWithoutHelper, says: "GRE of 2 sessions comes from 198.51.100.7, and none of them hears us",
+            attempt: .sample(.called) {
+                ($0.neighbours.unanswered, $0.gre.received, $0.negotiation.lcp.requestsIn) = (1, 4, 4)
+            }),
         Case(name: .startMissing, says: "no Start-Control-Connection-Request came in 10 s", attempt: .sample(.connected, .startTimeout, seconds: 10)),
         Case(name: .startMissing, says: "without a word of PPTP", attempt: .sample(.connected, .cut, seconds: 0.1)),
         Case(name: .callMissing, says: "no Outgoing-Call-Request came in 60 s", attempt: .sample(.started, .idle, seconds: 60)),
