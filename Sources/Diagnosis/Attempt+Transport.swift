@@ -54,6 +54,7 @@ extension Attempt {
     // ---- GRE ----
 
     private var greVerdicts: [Verdict] {
+        if stage == .linked, negotiation.responsesIn == 0, negotiation.challengesOut >= 2, negotiation.lcp.requestsIn >= 3, negotiation.lcp.acksOut >= 3 { return [lostAgain] }
         guard stage < .linked else { return [] }
         if gre.received == 0 {
             // A client that hangs up at once has had no time to send.
@@ -82,6 +83,15 @@ extension Attempt {
             evidence: "GRE arrives from \(host) (\(gre.received) packets), and the client has asked for LCP \(negotiation.lcp.requestsIn) times, but in \(secondsText) it answered none of our \(negotiation.lcp.requestsOut) requests: the \(gre.sent) GRE packets that we sent do not reach it",
             next: "let IP protocol 47 pass from \(gatewayAddress) to \(host): output rules of this host, the firewall of the network, the client's own; if \(host) is a NAT router, switch on its PPTP pass-through: without it, our GRE ends at the router",
             commands: ["sudo nft list ruleset", "sudo tcpdump -ni any 'ip proto 47 and dst host \(host)'"])
+    }
+
+    /// A NAT whose helper has seen GRE of both sides at the same moment tracks each way alone: the first packet passes, and nothing after it.
+    private var lostAgain: Verdict {
+        Verdict(
+            .greBlockedOutbound,
+            evidence: "an answer of \(host) came, so some GRE has reached it; but in \(secondsText) it has asked for LCP \(negotiation.lcp.requestsIn) times although each was acknowledged, and none of our \(negotiation.challengesOut) challenges was answered: what we send does not reach it any more",
+            next: "let the client dial again; if that happens often, look at the NAT router or firewall at \(host): it keeps a broken entry for this call's GRE, which goes when the call ends",
+            commands: ["sudo tcpdump -ni any 'ip proto 47 and host \(host)'"])
     }
 
     private var otherSource: Verdict {

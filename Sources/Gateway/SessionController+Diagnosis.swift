@@ -62,7 +62,7 @@ extension SessionController {
         let due = slowCalls.prefix { $0.at <= now }
         slowCalls.removeFirst(due.count)
         for (id, _) in due {
-            guard let session = sessions[id], session.phase == .negotiating, !session.negotiation.lcp.isOpen else { continue }
+            guard let session = sessions[id], session.phase == .negotiating, session.negotiation.responsesIn == 0 else { continue }
             log(attempt(of: session, end: nil, engine?.counters(of: [id]).first ?? nil).verdicts, "session \(id)")
         }
         slowTimer = slowCalls.first.map { next in

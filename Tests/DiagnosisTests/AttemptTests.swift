@@ -83,6 +83,11 @@ extension Negotiation.Exchange {
                 ($0.neighbours.live, $0.gre.received, $0.negotiation.lcp.requestsIn) = (2, 4, 4)
             }),
         Case(
+            name: .greBlockedOutbound, says: "although each was acknowledged, and none of our 3 challenges",
+            attempt: .sample(.linked) {
+                ($0.negotiation.lcp.requestsIn, $0.negotiation.lcp.acksOut, $0.negotiation.challengesOut) = (4, 4, 3)
+            }),
+        Case(
             name: .natWithoutHelper, says: "GRE of 2 sessions comes from 198.51.100.7, and none of them hears us",
             attempt: .sample(.called) {
                 ($0.neighbours.unanswered, $0.gre.received, $0.negotiation.lcp.requestsIn) = (1, 4, 4)
