@@ -48,6 +48,7 @@ let package = Package(
         module("Authentication", ["Addresses", "CNettle"]),
         module("Devices", ["PPTP", "PPP"]),
         module("Diagnosis", ["Addresses"]),
+        module("Doctor", ["Addresses"]),
 
         // Session, mapper, tunnel.
         module("DataPath", ["CDataPath", "CLinux", "Addresses"]),
@@ -90,7 +91,7 @@ let package = Package(
             name: "causeway",
             dependencies: [
                 "Benchmark", "BenchmarkRunner",
-                "Addresses", "Authentication", "DataPath", "Diagnosis", "Firewall", "Gateway", "Hub", "HubObserver", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "Tokens", "WireGuard", "CLinux",
+                "Addresses", "Authentication", "DataPath", "Diagnosis", "Doctor", "Firewall", "Gateway", "Hub", "HubObserver", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "Tokens", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,
@@ -102,6 +103,7 @@ let package = Package(
         tests("PPPTests", ["PPP", "Addresses"]),
         tests("DevicesTests", ["Devices", "PPTP", "PPP", "Addresses"]),
         tests("DiagnosisTests", ["Diagnosis", "Addresses"]),
+        tests("DoctorTests", ["Doctor", "Addresses"]),
         tests("AuthenticationTests", ["Authentication", "Addresses"]),
         tests("ConfigurationTests", ["Settings", "Webhooks", "Authentication", "Addresses"]),
         tests("FirewallTests", ["Firewall", "Settings", "Addresses"]),
@@ -130,7 +132,7 @@ let package = Package(
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         ] + nio),
         tests("BenchmarkTests", ["Benchmark", "BenchmarkRunner", "CLoad"]),
-        tests("CommandTests", ["causeway", "Addresses", "Diagnosis", "Gateway", logging, .product(name: "ArgumentParser", package: "swift-argument-parser")], exclude: ["Help"]),
+        tests("CommandTests", ["causeway", "Addresses", "Diagnosis", "Doctor", "Gateway", logging, .product(name: "ArgumentParser", package: "swift-argument-parser")], exclude: ["Help"]),
         tests("LegacyClientTests", ["LegacyClient", "PPP", "PPTP", "Authentication", "DataPath", "Addresses"]),
     ],
     swiftLanguageModes: [.v6]

@@ -24,7 +24,7 @@ struct Causeway: AsyncParsableCommand {
               78  the configuration is wrong (EX_CONFIG)
             """,
         version: causewayVersion,
-        subcommands: [Serve.self, Check.self, Sessions.self, Top.self, Disconnect.self, Diagnose.self, Status.self, Reload.self, UsersCommand.self, PeersCommand.self, Link.self, Unlink.self, MigrateCommand.self, Observe.self, TokenCommand.self, HubCommand.self, FirewallCommand.self, Dial.self, WireGuardCommand.self, Bench.self])
+        subcommands: [Serve.self, Check.self, Sessions.self, Top.self, Disconnect.self, Diagnose.self, DoctorCommand.self, Status.self, Reload.self, UsersCommand.self, PeersCommand.self, Link.self, Unlink.self, MigrateCommand.self, Observe.self, TokenCommand.self, HubCommand.self, FirewallCommand.self, Dial.self, WireGuardCommand.self, Bench.self])
 
     static func main() async { await main(WireGuardCommand.arguments(of: CommandLine.arguments)) }
 }

@@ -19,6 +19,12 @@ void clinux_tame_malloc(void);
 // Gives memory that was freed back to the system (malloc_trim(3)); the allocator keeps it otherwise.
 void clinux_give_back_memory(void);
 
+// 1: the system clock is kept by somebody (adjtimex(2)); 0: by nobody.
+int clinux_clock_is_synchronised(void);
+
+// A raw socket for IP protocol 47, close-on-exec.
+int clinux_raw_gre(void);
+
 // ---- Privileges (privileges.c) --------------------------------------------------------------------------------------
 
 // Replaces this process by `path` running as `user` (from the password database, its groups included) with CAP_NET_ADMIN and
