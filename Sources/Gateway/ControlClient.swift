@@ -64,7 +64,7 @@ public struct ControlClient: Sendable {
                     channel.eventLoop.makeCompletedFuture {
                         if let tls { try channel.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: tls, serverHostname: place.serverName)) }
                         try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                        try channel.pipeline.syncOperations.addHandler(ResponseCollector(promise: promise))
+                        try channel.pipeline.syncOperations.addHandler(ResponseCollector(place, promise))
                     }
                 }
             channel =
@@ -108,6 +108,11 @@ public enum ControlError: Error, CustomStringConvertible {
 
     public var description: String {
         switch self {
+        case .unreachable(.network(let network), let error) where error is NIOSSLError || error is NIOSSLExtraError:
+            return """
+                no TLS with https://\(network.authority): its certificate is not believed here (--ca-file names the authority that signed it; the name \
+                in the address has to be one of the certificate's), or it is no gateway: \(error)
+                """
         case .unreachable(.network(let network), let error):
             return "cannot reach the gateway at https://\(network.authority): \(error)"
         case .unreachable(.socket(let path), let error):
@@ -123,11 +128,15 @@ public enum ControlError: Error, CustomStringConvertible {
 private final class ResponseCollector: ChannelInboundHandler {
     typealias InboundIn = HTTPClientResponsePart
 
+    private let place: ControlPlace
     private let promise: EventLoopPromise<(HTTPResponseStatus, Data)>
     private var status: HTTPResponseStatus?
     private var body = Data()
 
-    init(promise: EventLoopPromise<(HTTPResponseStatus, Data)>) { self.promise = promise }
+    init(_ place: ControlPlace, _ promise: EventLoopPromise<(HTTPResponseStatus, Data)>) {
+        self.place = place
+        self.promise = promise
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch unwrapInboundIn(data) {
@@ -144,7 +153,9 @@ private final class ResponseCollector: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // Some ends of a TLS connection come without a good-bye; what was answered by then stands.
         if let error = error as? NIOSSLError, case .uncleanShutdown = error { return context.close(promise: nil) }
-        promise.fail(ControlError.failed("the connection to the gateway broke: \(error)"))
+        // Nothing was asked before the two had agreed on keys.
+        let isHandshake = if case NIOSSLError.handshakeFailed = error { true } else { error is NIOSSLExtraError }
+        promise.fail(isHandshake ? ControlError.unreachable(place, error) : ControlError.failed("the connection to the gateway broke: \(error)"))
         context.close(promise: nil)
     }
 }

@@ -450,10 +450,12 @@ public actor GatewayService: Service, Operations, InvitationPlace {
             logger.error("reload: the configuration is wrong, nothing was changed:\n\(error)")
             throw error
         }
-        let diff = CausewayConfiguration.diff(configuration, read)
+        var diff = CausewayConfiguration.diff(configuration, read)
         let new = read.keepingStartOnly(of: configuration)
-        let taken: Taken
+        let shown: APICertificate.Shown?, taken: Taken
         do {
+            // Renewed by somebody else's program, as a rule.
+            shown = try certificate == nil ? nil : new.api.map(APICertificate.read)
             taken = try await take(new, tunnelManager, live: await controller.livePrefixes())
         } catch {
             logger.error("reload: \(error)")
@@ -468,7 +470,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         await controller.setHandedOver(known.handedOver)
         await desk?.adopt(new)
         await webhooks.apply(new.webhooks.map(\.receiver))
-        renewCertificate(new)
+        if let shown, certificate?.show(shown) == true { diff.live.append("api.certificate-file") }
         if accessListener != nil { await controller.setNatives(taken.natives) }
         await controller.end(taken.endings)
         await followAddresses(controller)
@@ -477,12 +479,6 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         logger.notice("reloaded: \(diff.live.isEmpty ? "nothing has changed" : "in force now: " + diff.live.joined(separator: ", "))")
         if !diff.needsRestart.isEmpty { logger.warning("waits for a restart: \(diff.needsRestart.joined(separator: ", "))") }
         return ReloadView(applied: diff.live, needRestart: diff.needsRestart)
-    }
-
-    /// Renewed by somebody else's program, as a rule. One that cannot be used changes nothing.
-    private func renewCertificate(_ new: CausewayConfiguration) {
-        guard let certificate, let api = new.api else { return }
-        do throws(GatewayError) { try certificate.renew(api) } catch { logger.error("\(error); the control API goes on with the certificate that it has") }
     }
 
     private struct Taken {

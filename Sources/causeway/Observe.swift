@@ -8,8 +8,8 @@ struct Observe: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "On a hub: tell the gateway which users' own devices connect there.",
         discussion: """
-            Where users move straight to the hub, the gateway does not see them. This reads the hub's WireGuard interface over netlink, every \
-            --interval seconds, and posts what is new to the gateway's API (CAP_NET_ADMIN here; a token with scope operate there). It changes \
+            Where users move straight to the hub, the gateway does not see them. This reads the hub's WireGuard interface (the kernel's over \
+            netlink, wireguard-go's and others' over their socket), every --interval seconds, and posts what is new to the gateway's API (root or CAP_NET_ADMIN here; a token with scope operate there). It changes \
             nothing on the hub. While the gateway is away, what was seen waits.
 
             EXAMPLES

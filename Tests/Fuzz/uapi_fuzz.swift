@@ -1,6 +1,7 @@
 // The userspace interface's socket: what a client sends, in pieces of any size, and what it is told.
 // with: Sources/WireGuard/Keys.swift Sources/WireGuard/UAPI/WireGuardInterface.swift
 // with: Sources/WireGuard/UAPI/UAPIChangeParser.swift Sources/WireGuard/UAPI/UAPIConversation.swift Sources/WireGuard/UAPI/UAPIAnswer.swift
+// with: Sources/WireGuard/UAPI/UAPIListingParser.swift Sources/WireGuard/TunnelStatus.swift
 
 import Addresses
 import Netlink
@@ -42,6 +43,14 @@ private func roundTrip(_ change: InterfaceChange) {
     }
     let text = UAPIAnswer.listing(listing)
     precondition(text.suffix(9).elementsEqual("errno=0\n\n".utf8))
+    let last = Dictionary(listing.peers.map { ($0.publicKey, $0) }, uniquingKeysWith: { $1 })
+    guard let peers = try? UAPIListingParser.peers(text) else { preconditionFailure("what we say cannot be read") }
+    precondition(Set(peers.map(\.publicKey)) == Set(last.keys) && peers.count == last.count)
+    for peer in peers {
+        let told = last[peer.publicKey]!
+        precondition(peer.allowedIPs == Set(told.allowedIPs) && peer.keepalive == told.keepalive && peer.hasPresharedKey == (told.presharedKey != nil))
+        precondition((peer.endpoint == nil) == (told.endpoint == nil))
+    }
     var parser = UAPIChangeParser()
     for line in text.dropLast(9).split(separator: 0x0A) {
         let key = String(decoding: line.prefix { $0 != UInt8(ascii: "=") }, as: UTF8.self)
@@ -62,6 +71,8 @@ private func roundTrip(_ change: InterfaceChange) {
 public func fuzz(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     guard count > 0 else { return 0 }
     let bytes = Array(UnsafeBufferPointer(start: start, count: count))[...]
+    // As the answer of somebody else's device.
+    _ = try? UAPIListingParser.peers(Array(bytes.dropFirst()))
     let atOnce = actions(bytes.dropFirst(), pieces: UAPIConversation.chunk)
     precondition(atOnce == actions(bytes.dropFirst(), pieces: Int(bytes[0] & 63) + 1), "the size of the pieces matters")
     for case .apply(let change) in atOnce { roundTrip(change) }

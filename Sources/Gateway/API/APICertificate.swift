@@ -5,18 +5,29 @@ import Synchronization
 
 /// What the control API shows of itself over TLS. A renewed one is taken by the next connection; those that are open stay.
 public final class APICertificate: Sendable {
-    private let current: Mutex<NIOSSLContext>
-
-    public init(_ api: CausewayConfiguration.API) throws(GatewayError) { current = Mutex(try Self.context(api)) }
-
-    var context: NIOSSLContext { current.withLock { $0 } }
-
-    func renew(_ api: CausewayConfiguration.API) throws(GatewayError) {
-        let new = try Self.context(api)
-        current.withLock { $0 = new }
+    /// A chain with its key, read and fit for use.
+    struct Shown: Sendable {
+        let context: NIOSSLContext
+        fileprivate let chain: [NIOSSLCertificate]
     }
 
-    private static func context(_ api: CausewayConfiguration.API) throws(GatewayError) -> NIOSSLContext {
+    private let current: Mutex<Shown>
+
+    public init(_ api: CausewayConfiguration.API) throws(GatewayError) { current = Mutex(try Self.read(api)) }
+
+    var context: NIOSSLContext { current.withLock { $0.context } }
+
+    /// Whether it is another one than before.
+    @discardableResult
+    func show(_ new: Shown) -> Bool {
+        current.withLock { current in
+            let before = current.chain
+            current = new
+            return before != new.chain
+        }
+    }
+
+    static func read(_ api: CausewayConfiguration.API) throws(GatewayError) -> Shown {
         let chain: [NIOSSLCertificate]
         do { chain = try NIOSSLCertificate.fromPEMFile(api.certificateFile) } catch {
             throw GatewayError("api.certificate-file: \(api.certificateFile) has no certificate in PEM that can be read: \(error)")
@@ -30,7 +41,9 @@ public final class APICertificate: Sendable {
             certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
         configuration.minimumTLSVersion = .tlsv12
         configuration.applicationProtocols = ["http/1.1"]
-        do { return try NIOSSLContext(configuration: configuration) } catch {
+        // Who does not answer our good-bye does not hold up the gateway's end.
+        configuration.shutdownTimeout = .seconds(1)
+        do { return Shown(context: try NIOSSLContext(configuration: configuration), chain: chain) } catch {
             throw GatewayError("api: \(api.certificateFile) and \(api.privateKeyFile) do not belong together: \(error)")
         }
     }

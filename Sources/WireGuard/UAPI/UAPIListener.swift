@@ -135,4 +135,10 @@ public final class UAPIListener: Sendable {
         if descriptor >= 0 { close(descriptor) }
         return descriptor >= 0
     }
+
+    /// A non-blocking descriptor, or nil and errno.
+    static func connected(to path: String) -> Int32? {
+        let descriptor = withSocket(path) { connect($0, $1, $2) == 0 }
+        return descriptor >= 0 ? descriptor : nil
+    }
 }

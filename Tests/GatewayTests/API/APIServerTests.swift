@@ -97,32 +97,34 @@ import Tokens
             try await expectRefusal(try client("127.0.0.1", port, token, nil))
             // The right authority, for another name.
             try await Self.makeCertificate(directory, "elsewhere", for: "DNS:elsewhere.test,IP:192.0.2.1")
-            try certificate.renew(try Self.settings(directory, "elsewhere"))
+            certificate.show(try APICertificate.read(try Self.settings(directory, "elsewhere")))
             try await expectRefusal(try client("127.0.0.1", port, token, "\(directory)/elsewhere.pem"))
         }
     }
 
     private func expectRefusal(_ client: ControlClient) async throws {
-        await #expect(throws: ControlError.self) { try await client.get("/v1/status", as: StatusView.self) }
+        let error = await #expect(throws: ControlError.self) { _ = try await client.get("/v1/status", as: StatusView.self) }
+        #expect("\(error!)".contains("certificate") && "\(error!)".contains("--ca-file"))
     }
 
     @Test func aRenewedCertificateIsShownAtOnceAndABadOneIsNot() async throws {
         try await serving { directory, port, token, certificate in
             try await Self.makeCertificate(directory, "second")
-            try certificate.renew(try Self.settings(directory, "second"))
+            let first = try APICertificate.read(try Self.settings(directory, "first")), second = try APICertificate.read(try Self.settings(directory, "second"))
+            #expect(!certificate.show(first) && certificate.show(second) && !certificate.show(second))
             #expect(try await client("127.0.0.1", port, token, "\(directory)/second.pem").get("/v1/status", as: StatusView.self) == .sample)
             try await expectRefusal(try client("127.0.0.1", port, token, "\(directory)/first.pem"))
             // Of two pairs one half each, and no certificate at all.
             for bad in [("first", "second"), ("second", "first")] {
                 let settings = try Self.settings(directory, bad.0, key: bad.1)
-                #expect(throws: GatewayError.self) { try certificate.renew(settings) }
+                #expect(throws: GatewayError.self) { _ = try APICertificate.read(settings) }
             }
             var none = try Self.settings(directory, "first")
             none.certificateFile = "\(directory)/none.pem"
-            #expect(throws: GatewayError.self) { try certificate.renew(none) }
+            #expect(throws: GatewayError.self) { _ = try APICertificate.read(none) }
             none = try Self.settings(directory, "first")
             none.privateKey = Secret(utf8: "no key")
-            #expect(throws: GatewayError.self) { try certificate.renew(none) }
+            #expect(throws: GatewayError.self) { _ = try APICertificate.read(none) }
             #expect(try await client("127.0.0.1", port, token, "\(directory)/second.pem").get("/v1/status", as: StatusView.self) == .sample)
         }
     }

@@ -59,6 +59,17 @@ private final class FakeInterface: WireGuardInterface {
         }
     }
 
+    /// What `causeway observe` does on a hub; the answer comes in many pieces.
+    @Test func ourOwnClientReadsIt() async throws {
+        try await withServer(FakeInterface(peers: 20_000)) { _, _ in
+            let peers = try UAPIClient.peers(of: "cwt0", directory: directory), nobody = try UAPIClient.peers(of: "cwt9", directory: directory)
+            #expect(peers?.count == 20_000 && nobody == nil)
+        }
+        let gone = try UAPIClient.peers(of: "cwt0", directory: directory)
+        #expect(gone == nil)
+        #expect(throws: (any Error).self) { _ = try UAPIClient.peers(of: "../cwt0", directory: directory) }
+    }
+
     @Test func severalAtOnceAreAnsweredInOrder() async throws {
         try await withServer { _, _ in
             let client = try connect()
