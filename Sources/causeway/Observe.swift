@@ -40,6 +40,15 @@ struct Observe: AsyncParsableCommand {
             printError("\(error)")
             throw ExitCode.unavailable
         }
+        // Nothing is left of it: whatever waits for the next look or the gateway need not be waited for.
+        let signals = [SIGINT, SIGTERM].map { number in
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+            source.setEventHandler { Foundation.exit(0) }
+            source.activate()
+            return source
+        }
+        defer { for source in signals { source.cancel() } }
         while true {
             do {
                 try await tell(&observer)

@@ -43,6 +43,32 @@ must "the next one starts over them" gateway_start
 check "and has removed them" equal "$(interfaces)" ""
 must "bob dials again" eval 'reap dial-cw1 TERM 5; dial "$O" cw2 bob'
 must "the hub answers" ping_hub "$O" cw2 3
+
+# ---- Her own device becomes that peer; the hub's kernel is asked over netlink who is there ----
+causeway() { "$CAUSEWAY" "$@" --socket "$(socket)"; }
+phase_is() { equal "$(causeway users show "$1" --json | jq -r .user.phase)" "$2"; }
+observe() { in_hub "$CAUSEWAY" observe "$hub_interface" --once --name hub-1 --socket "$(socket)"; }
+reap dial-cw0 TERM 5
+check "alice's identity is handed over" causeway migrate hand-over alice --output "$work/alice.conf"
+check "an observer that sees nothing new says nothing" eval 'observe && phase_is alice invited'
+native_up() {
+    ip link add direct netns "$C" type veth peer name direct netns "$H"
+    ip -n "$C" addr add 10.72.0.1/30 dev direct && ip -n "$H" addr add 10.72.0.2/30 dev direct
+    ip -n "$C" link set direct up && ip -n "$H" link set direct up
+    ip -n "$C" route add $hub_address/32 via 10.72.0.2
+    ip -n "$C" link add native type wireguard
+    grep -Ev '^(Address|DNS|MTU) ' "$work/alice.conf" >"$work/setconf"
+    in_client wg setconf native "$work/setconf"
+    ip -n "$C" addr add "$(sed -n 's/^Address = //p' "$work/alice.conf")" dev native
+    ip -n "$C" link set native mtu "$(sed -n 's/^MTU = //p' "$work/alice.conf")" up
+    ip -n "$C" route replace 10.99.0.0/24 dev native
+}
+# A handshake within five seconds of the hand-over may have been the gateway's.
+sleep 6
+must "her device, with the kernel's WireGuard" native_up
+check "the hub answers it" ping_hub "$C" native 3
+check "observe: her handshake is noticed over netlink" eval 'observe && phase_is alice dual'
+check "and bob, for whom the gateway speaks, is no WireGuard user" phase_is bob legacy
 check "the gateway stops" gateway_stop
 left() { host_state | diff "$work/before" -; }
 check "nothing is left behind" left
