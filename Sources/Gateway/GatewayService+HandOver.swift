@@ -22,6 +22,8 @@ protocol HandOverPlace: AnyObject, Sendable {
     func handOver(_ user: String) async throws -> HandedIdentity
     /// The user's device has it: the key is wiped here.
     func confirmHandOver(of user: String) async throws
+    /// Throws if `takeBack` would.
+    func expectTakeBack(_ user: String, renewing: Bool) async throws
     /// Uses it again. `renewing`: under another key, which the hub has to be told; the one that was given away is worth nothing then.
     func takeBack(_ user: String, renewing: Bool) async throws
 }
@@ -73,6 +75,11 @@ extension GatewayService: HandOverPlace {
             try await self.identityStore.wipe(identity.id)
             self.logger.notice("identity \"\(user)\" of tunnel \"\(tunnel.name)\": the user's device has been seen with it, its key is wiped here")
         }
+    }
+
+    func expectTakeBack(_ user: String, renewing: Bool) async throws {
+        let (_, identity) = try await identity(of: user)
+        try identity.expectTakeBack(renewing: renewing)
     }
 
     func takeBack(_ user: String, renewing: Bool) async throws {

@@ -91,8 +91,7 @@ public actor FileIdentityStore: IdentityStore {
 
     public func takeBack(_ id: Identity.ID) async throws {
         try await change(id) { identity in
-            guard identity.isHandedOver else { throw IdentityError("\(id) was not handed over") }
-            guard !identity.isWiped else { throw IdentityError("the key of \(id) was wiped when the user's device was seen with it: there is no way back") }
+            try identity.expectTakeBack(renewing: false)
             identity.handedOverAt = nil
             identity.generation += 1
         }
@@ -100,6 +99,7 @@ public actor FileIdentityStore: IdentityStore {
 
     public func renew(_ id: Identity.ID) async throws {
         try await change(id) { identity in
+            try identity.expectTakeBack(renewing: true)
             let key = KeyPair()
             identity.privateKey = key.privateKey
             identity.publicKey = key.publicKey

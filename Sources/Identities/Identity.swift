@@ -53,6 +53,12 @@ public struct Identity: Sendable, Equatable, Identifiable {
     /// There is no way back: only the user's device has the key.
     public var isWiped: Bool { isHandedOver && privateKey.count == 0 }
 
+    /// - Parameter renewing: under another key.
+    public func expectTakeBack(renewing: Bool) throws {
+        guard isHandedOver else { throw IdentityError("\(id) was not handed over") }
+        guard renewing || !isWiped else { throw IdentityError("the key of \(id) was wiped when the user's device was seen with it: there is no way back") }
+    }
+
     public init(
         id: ID, publicKey: PublicKey, privateKey: Secret, addresses: [IPAddress], createdAt: Int64, generation: UInt64 = 1,
         handshakeAt: Int64? = nil, retiredAt: Int64? = nil, handedOverAt: Int64? = nil

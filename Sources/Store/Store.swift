@@ -70,7 +70,6 @@ public protocol Store: Sendable {
 
     // MARK: Links
     func link(_ link: NewPeerLink, at now: UnixTime, by actor: Actor) async throws(StoreError) -> PeerLink
-    func handOver(_ id: LinkID, at now: UnixTime, by actor: Actor) async throws(StoreError)
     func revoke(_ id: LinkID, at now: UnixTime, by actor: Actor) async throws(StoreError)
     /// Of one user or of all, revoked ones included, in the order in which they were made.
     func links(of user: String?, after: LinkID?, limit: Int) async throws(StoreError) -> Page<PeerLink, LinkID>

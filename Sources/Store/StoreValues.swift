@@ -244,12 +244,15 @@ public struct NewPeerLink: Sendable {
     public var tunnel: String
     public var allowedIPs: [IPPrefix]
     public var holder: PeerLink.Holder
-    public init(user: String, publicKey: [UInt8], tunnel: String, allowedIPs: [IPPrefix], holder: PeerLink.Holder) {
+    /// The key was the gateway's until now.
+    public var isHandedOver: Bool
+    public init(user: String, publicKey: [UInt8], tunnel: String, allowedIPs: [IPPrefix], holder: PeerLink.Holder, isHandedOver: Bool = false) {
         self.user = user
         self.publicKey = publicKey
         self.tunnel = tunnel
         self.allowedIPs = allowedIPs
         self.holder = holder
+        self.isHandedOver = isHandedOver
     }
 }
 

@@ -117,6 +117,16 @@ import WireGuard
             #expect(try await desk.user("ann").peers.count == 2)
             try await desk.confirmHandOver("ann")
             #expect(await place.calls.last == "confirm ann")
+            // There is no way back under that key, and asking changes nothing.
+            await #expect(throws: IdentityError.self) { try await desk.takeBack("ann", renewing: false, by: root) }
+            #expect(try await live(desk, "ann").count == 1)
+            // Whatever happens half way, it can be asked again.
+            await place.fail()
+            await #expect(throws: GatewayError.self) { try await desk.takeBack("ann", renewing: true, by: root) }
+            #expect(try await live(desk, "ann").isEmpty)
+            await place.recover()
+            try await desk.takeBack("ann", renewing: true, by: root)
+            #expect(await place.calls.last == "take-back ann, renewing")
         }
     }
 
@@ -149,7 +159,7 @@ private actor FakePlace: InvitationPlace, HandOverPlace {
 
     private(set) var calls: [String] = []
     private(set) var waiting = 0
-    private var isHeld = false, fails = false
+    private var isHeld = false, fails = false, isWiped = false
     private var held: [CheckedContinuation<Void, Never>] = []
 
     func hold() { isHeld = true }
@@ -181,6 +191,13 @@ private actor FakePlace: InvitationPlace, HandOverPlace {
             identity: Self.identity, prefixes: [], mtu: 1420, dns: [],
             hub: CausewayConfiguration.Hub(publicKey: "\(Self.hub)", endpoints: []), endpoint: "192.0.2.9:51820", allowedIPs: [IPPrefix("10.99.0.0/24")!])
     }
-    func confirmHandOver(of user: String) { calls.append("confirm \(user)") }
-    func takeBack(_ user: String, renewing: Bool) { calls.append("take-back \(user)\(renewing ? ", renewing" : "")") }
+    func confirmHandOver(of user: String) {
+        calls.append("confirm \(user)")
+        isWiped = true
+    }
+    func expectTakeBack(_ user: String, renewing: Bool) throws { if isWiped, !renewing { throw IdentityError("wiped") } }
+    func takeBack(_ user: String, renewing: Bool) throws {
+        if fails { throw GatewayError("the disk is full") }
+        calls.append("take-back \(user)\(renewing ? ", renewing" : "")")
+    }
 }

@@ -113,6 +113,7 @@ import WireGuard
         try await store.takeBack(id("ann"))
         #expect(try await store.identity(id("ann"))?.isHandedOver == false)
         await #expect(throws: IdentityError.self) { try await store.takeBack(id("ann")) }
+        await #expect(throws: IdentityError.self) { try await store.renew(id("ann")) }
         await #expect(throws: IdentityError.self) { try await store.wipe(id("ann")) }
         await #expect(throws: IdentityError.self) { try await store.handOver(id("zoe")) }
     }

@@ -106,14 +106,14 @@ import Testing
     @Test func aKeyBelongsToOnePeer() async throws {
         let temporary = try TemporaryStore(), store = temporary.store
         let key = [UInt8](repeating: 7, count: 32)
-        let new = NewPeerLink(user: "bob", publicKey: key, tunnel: "hub", allowedIPs: [try #require(IPPrefix("10.8.0.1/32"))], holder: .gateway)
-        let link = try await store.link(new, at: 1, by: ann)
-        await #expect(throws: StoreError.keyTaken) { try await store.link(new, at: 2, by: ann) }
-        try await store.handOver(link.id, at: 3, by: ann)
-        await #expect(throws: StoreError.self) { try await store.handOver(link.id, at: 4, by: ann) }
+        let new = NewPeerLink(user: "bob", publicKey: key, tunnel: "hub", allowedIPs: [try #require(IPPrefix("10.8.0.1/32"))], holder: .user, isHandedOver: true)
+        let link = try await store.link(new, at: 3, by: ann)
+        await #expect(throws: StoreError.keyTaken) { try await store.link(new, at: 4, by: ann) }
         try await store.revoke(link.id, at: 5, by: ann)
+        await #expect(throws: StoreError.self) { try await store.revoke(link.id, at: 6, by: ann) }
         let stored = try #require(try await store.links(of: "bob", after: nil, limit: 10).elements.first)
         #expect(stored.holder == .user && stored.handedOverAt == 3 && stored.revokedAt == 5 && stored.publicKey == key && stored.allowedIPs == new.allowedIPs)
+        #expect(link.handedOverAt == 3 && link.holder == .user)
         // A peer that is gone keeps nobody from having its key: the same device, invited again.
         let again = try await store.link(new, at: 6, by: ann)
         #expect(again.id != link.id)

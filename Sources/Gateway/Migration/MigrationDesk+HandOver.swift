@@ -33,16 +33,14 @@ extension MigrationDesk {
         let handed = try await place.handOver(name)
         let identity = handed.identity, now = SessionController.unixTime
         do {
-            let link = try await store.link(
+            handedOver[name] = try await store.link(
                 NewPeerLink(
                     user: name, publicKey: identity.publicKey.bytes, tunnel: identity.id.tunnel,
-                    allowedIPs: identity.addresses.map { IPPrefix($0) } + handed.prefixes, holder: .gateway), at: now, by: actor)
-            try await store.handOver(link.id, at: now, by: actor)
-            handedOver[name] = link
-            handedOver[name]?.handedOverAt = now
+                    allowedIPs: identity.addresses.map { IPPrefix($0) } + handed.prefixes, holder: .user, isHandedOver: true), at: now, by: actor)
             try await change(name, by: actor) { $0.invited(at: now, by: .administrator(actor.name)) }
         } catch {
             // Nobody has been given anything yet.
+            if let link = handedOver.removeValue(forKey: name) { await revoke(link, at: now, by: actor) }
             try await place.takeBack(name, renewing: false)
             throw error
         }
@@ -74,9 +72,12 @@ extension MigrationDesk {
     func takeBack(_ name: String, renewing: Bool, by actor: Actor) async throws {
         await turn()
         defer { endTurn() }
-        try await handOverPlace().takeBack(name, renewing: renewing)
-        let now = SessionController.unixTime
-        if let link = handedOver.removeValue(forKey: name) { try await store.revoke(link.id, at: now, by: actor) }
+        let place = try handOverPlace(), now = SessionController.unixTime
+        try await place.expectTakeBack(name, renewing: renewing)
+        // First: whatever ends us between the two, the identity is not taken for the user's while it is ours, and this can be asked again.
+        if let link = handedOver[name] { try await store.revoke(link.id, at: now, by: actor) }
+        handedOver[name] = nil
+        try await place.takeBack(name, renewing: renewing)
         try await change(name, by: actor) { $0.invitationWithdrawn(at: now, by: .administrator(actor.name)) }
     }
 

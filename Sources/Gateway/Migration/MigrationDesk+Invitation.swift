@@ -103,7 +103,7 @@ extension MigrationDesk {
     }
 
     /// Of a peer that nobody serves any more.
-    private func revoke(_ link: PeerLink, at now: UnixTime, by actor: Actor) async {
+    func revoke(_ link: PeerLink, at now: UnixTime, by actor: Actor) async {
         do { try await store.revoke(link.id, at: now, by: actor) } catch {
             logger.error("peer \(link.id) of user \"\(link.user)\" could not be marked as revoked: \(error)")
         }

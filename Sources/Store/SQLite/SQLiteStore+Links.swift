@@ -10,38 +10,28 @@ extension SQLiteStore {
             let user = try Self.userRow(db, link.user, origin: .command, at: now)
             do {
                 try db.run(
-                    "INSERT INTO links (user, public_key, tunnel, allowed_ips, holder, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO links (user, public_key, tunnel, allowed_ips, holder, created_at, handed_over_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
                     [
-                        user, Data(link.publicKey), link.tunnel, link.allowedIPs.map(\.description).joined(separator: ","), link.holder.rawValue, now,
+                        user, Data(link.publicKey), link.tunnel, link.allowedIPs.map(\.description).joined(separator: ","), link.holder.rawValue, now, link.isHandedOver ? now : nil,
                     ])
             } catch let error as DatabaseError where error.extendedResultCode == .SQLITE_CONSTRAINT_UNIQUE {
                 throw StoreError.keyTaken
             }
             let id = db.lastInsertedRowID
-            try Self.insert(NewEvent(at: now, actor: actor, kind: "link", user: link.user, text: "peer \(id) linked in tunnel \"\(link.tunnel)\""), db, gateway)
+            try Self.insert(NewEvent(at: now, actor: actor, kind: "link", user: link.user, text: "peer \(id) \(link.isHandedOver ? "handed over" : "linked") in tunnel \"\(link.tunnel)\""), db, gateway)
             return PeerLink(
                 id: LinkID(id), user: link.user, publicKey: link.publicKey, tunnel: link.tunnel, allowedIPs: link.allowedIPs, holder: link.holder,
-                createdAt: now)
+                createdAt: now, handedOverAt: link.isHandedOver ? now : nil)
         }
     }
 
-    public func handOver(_ id: LinkID, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await change(id, set: "holder = 'user', handed_over_at = ?2", where: "holder = 'gateway' AND revoked_at IS NULL", "handed over", now, actor)
-    }
-
     public func revoke(_ id: LinkID, at now: UnixTime, by actor: Actor) async throws(StoreError) {
-        try await change(id, set: "revoked_at = ?2", where: "revoked_at IS NULL", "revoked", now, actor)
-    }
-
-    private func change(
-        _ id: LinkID, set assignment: String, where condition: String, _ what: String, _ now: UnixTime, _ actor: Actor
-    ) async throws(StoreError) {
         try await write { db, gateway in
             let user = try db.row("SELECT u.name FROM links l JOIN users u ON u.id = l.user WHERE l.id = ?", [id.value])
             guard let user: String = user?["name"] else { throw StoreError.noSuch("peer \(id)") }
-            try db.run("UPDATE links SET \(assignment) WHERE id = ?1 AND \(condition)", [id.value, now])
-            guard db.changesCount == 1 else { throw StoreError.unfit("peer \(id) of user \"\(user)\" cannot be \(what): it was before") }
-            try Self.insert(NewEvent(at: now, actor: actor, kind: "link", user: user, text: "peer \(id) \(what)"), db, gateway)
+            try db.run("UPDATE links SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", [now, id.value])
+            guard db.changesCount == 1 else { throw StoreError.unfit("peer \(id) of user \"\(user)\" cannot be revoked: it was before") }
+            try Self.insert(NewEvent(at: now, actor: actor, kind: "link", user: user, text: "peer \(id) revoked"), db, gateway)
         }
     }
 
