@@ -45,7 +45,7 @@ let package = Package(
         module("Timers", [.product(name: "NIOCore", package: "swift-nio")]),
         module("PPTP", ["Addresses"]),
         module("PPP", ["Addresses"]),
-        module("Authentication", ["Addresses", "CNettle"]),
+        module("Authentication", ["Addresses", "Documents", "CNettle"]),
         module("Devices", ["PPTP", "PPP"]),
         module("Diagnosis", ["Addresses"]),
         module("Doctor", ["Addresses"]),
@@ -91,7 +91,7 @@ let package = Package(
             name: "causeway",
             dependencies: [
                 "Benchmark", "BenchmarkRunner",
-                "Addresses", "Authentication", "DataPath", "Diagnosis", "Doctor", "Firewall", "Gateway", "Hub", "HubObserver", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "Tokens", "WireGuard", "CLinux",
+                "Addresses", "Authentication", "DataPath", "Diagnosis", "Doctor", "Documents", "Firewall", "Gateway", "Hub", "HubObserver", "Identities", "Invitation", "LegacyClient", "Settings", "StandaloneWireGuard", "Tokens", "WireGuard", "CLinux",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 logging,
             ] + nio,

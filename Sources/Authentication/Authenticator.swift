@@ -1,4 +1,5 @@
 import Addresses
+import Documents
 
 /// Decides about a log-in: a secrets file, the configuration's users or a RADIUS server.
 public protocol Authenticator: Sendable {
@@ -151,18 +152,4 @@ public struct Rejection: Sendable, Equatable {
 
 func printableUserName(_ bytes: [UInt8]) -> String {
     printable(String(validating: bytes, as: UTF8.self) ?? String(bytes.map { Character(UnicodeScalar($0)) }))
-}
-
-/// On one line, and without what moves a terminal's cursor or turns its text around.
-func printable(_ text: String) -> String {
-    var result = ""
-    for scalar in text.unicodeScalars {
-        switch scalar.properties.generalCategory {
-        case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned, .surrogate:
-            result += scalar.escaped(asASCII: true)
-        default:
-            result.unicodeScalars.append(scalar)
-        }
-    }
-    return result
 }

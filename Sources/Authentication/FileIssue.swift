@@ -1,3 +1,5 @@
+import Documents
+
 /// Something wrong with a file of the administrator's, or with one line of it.
 public struct FileIssue: Error, Sendable, Hashable, CustomStringConvertible {
     public enum Kind: Sendable, Hashable {

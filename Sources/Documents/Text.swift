@@ -21,11 +21,26 @@ extension String {
     public func padded(to width: Int) -> String { count < width ? self + String(repeating: " ", count: width - count) : self }
 }
 
-/// Lines of columns, as wide as their longest cell.
+/// Lines of columns, as wide as their longest cell, with two spaces between them.
 public func textTable(_ header: [String], _ rows: [[String]]) -> [String] {
-    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-    return ([header] + rows).map { row in
+    let lines = [header] + rows.map { $0.map(printable) }
+    let widths = header.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
+    return lines.map { row in
         let line = zip(row, widths).map { $0.padded(to: $1) }.joined(separator: "  ")
         return String(line.reversed().drop { $0 == " " }.reversed())
     }
+}
+
+/// On one line, and without what moves a terminal's cursor or turns its text around: much of what is shown comes from strangers.
+public func printable(_ text: String) -> String {
+    var result = ""
+    for scalar in text.unicodeScalars {
+        switch scalar.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned, .surrogate:
+            result += scalar.escaped(asASCII: true)
+        default:
+            result.unicodeScalars.append(scalar)
+        }
+    }
+    return result
 }

@@ -33,7 +33,7 @@ extension MigrationReport {
             lines += ["", "DEVICES THAT CANNOT MOVE AS THEY ARE"]
             lines += textTable(["device", "users", "what to do"], stuckDevices.prefix(rows).map { [$0.kind.rawValue, "\($0.users)", $0.kind.advice] })
         }
-        if !steps.isEmpty { lines += ["", "NEXT"] + steps.prefix(rows).map { "\(Self.time($0.at))  \($0.text)" } }
+        if !steps.isEmpty { lines += ["", "NEXT"] + steps.prefix(rows).map { "\(Self.time($0.at))  \(printable($0.text))" } }
         return lines
     }
 

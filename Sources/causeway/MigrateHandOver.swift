@@ -4,12 +4,6 @@ import Foundation
 import Gateway
 import Invitation
 
-#if canImport(Glibc)
-import Glibc
-#else
-import Musl
-#endif
-
 struct MigrateHandOver: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "hand-over", abstract: "Give a user the identity that the gateway speaks with for them.",
@@ -21,10 +15,14 @@ struct MigrateHandOver: AsyncParsableCommand {
             The key is printed, or written to a new file that only its owner can read. The gateway keeps a copy for take-back until \
             the hub has seen the device (causeway observe) or --confirm says that it works; then the copy is wiped.
 
+            With --wave everybody of the wave who is in phase legacy gets theirs, as files NAME.conf (and NAME.conf.png with --png) in \
+            --directory. Who cannot be served is named, and the others are.
+
             EXAMPLES
               sudo causeway migrate hand-over ann --output ann.conf
               sudo causeway migrate hand-over ann --qr
               sudo causeway migrate hand-over ann --confirm
+              sudo causeway migrate hand-over --wave shops --directory identities --png
 
             \(gatewayExitStatus)
             """)
@@ -34,25 +32,33 @@ struct MigrateHandOver: AsyncParsableCommand {
 
     @OptionGroup var control: ControlOption
     @OptionGroup var file: HandedFile
-    @Argument(help: ArgumentHelp("The user's name.", valueName: "user")) var name: String
+    @Argument(help: ArgumentHelp("The user's name.", valueName: "user")) var name: String?
+    @Option(name: .long, help: ArgumentHelp("Everybody of this wave instead.", valueName: "name")) var wave: String?
+    @Option(name: .long, help: ArgumentHelp("Where the files of a wave go; made if it is not there.", valueName: "path")) var directory: String?
     @Flag(name: .long, help: "The device works: wipe the gateway's copy of the key. There is no way back then but another key.") var confirm = false
 
     func validate() throws {
-        if file.png, file.output == nil { throw ValidationError("--png goes with --output") }
-        if confirm, file.isGiven { throw ValidationError("--confirm goes alone") }
+        guard (name == nil) != (wave == nil) else { throw ValidationError("either a user or --wave") }
+        guard (wave == nil) == (directory == nil) else { throw ValidationError("--wave and --directory go together") }
+        if wave != nil, file.output != nil || file.qr { throw ValidationError("--wave goes with --directory, --png and --json only") }
+        if file.png, wave == nil, file.output == nil { throw ValidationError("--png goes with --output or --wave") }
+        if confirm, file.isGiven || wave != nil { throw ValidationError("--confirm goes with a user's name only") }
     }
 
     func run() async throws {
-        let path = "/v1/users/\(ControlClient.escaped(name))/hand-over"
+        if let wave {
+            return try await WaveFiles(wave: wave, directory: directory!, file: file).hand(to: { $0.phase == "legacy" }, "have their identities", control) { name in
+                let (view, text) = try await handOver(name)
+                return (view.addresses, text)
+            }
+        }
+        let name = name!
         if confirm {
-            _ = try await control.ask { try await $0.send(.post, path + "/confirmation", Nothing(), as: Acknowledged.self) }
+            _ = try await control.ask { try await $0.send(.post, path(name) + "/confirmation", Nothing(), as: Acknowledged.self) }
             return
         }
         let files = try NewFiles(file.paths)
-        let (view, text) = try await files.or {
-            let view = try await control.ask { try await $0.send(.post, path, Nothing(), as: HandOverView.self) }
-            return (view, try configuration(view))
-        }
+        let (view, text) = try await files.or { try await handOver(name) }
         try file.write(text, to: files) {
             print("user \(name): \(view.addresses.map(\.description).joined(separator: ", ")), configuration in \($0)")
         } json: {
@@ -60,12 +66,19 @@ struct MigrateHandOver: AsyncParsableCommand {
         }
     }
 
+    private func path(_ name: String) -> String { "/v1/users/\(ControlClient.escaped(name))/hand-over" }
+
+    private func handOver(_ name: String) async throws -> (HandOverView, Secret) {
+        let view = try await control.ask { try await $0.send(.post, path(name), Nothing(), as: HandOverView.self) }
+        return (view, try configuration(view))
+    }
+
     private func configuration(_ view: HandOverView) throws -> Secret {
         func key(_ text: String) -> Secret { Secret(Data(base64Encoded: text) ?? Data()) }
         return try Invitation(
             privateKey: key(view.privateKey), addresses: view.addresses.prefix(1).map(\.address), dns: view.dns, mtu: UInt16(clamping: view.mtu),
             peerPublicKey: "\(view.hubPublicKey)", presharedKey: view.presharedKey.map(key), endpoint: view.endpoint, allowedIPs: view.allowedIPs,
-            keepalive: 25, comments: ["Causeway: WireGuard for \(name), straight to the hub"]
+            keepalive: 25, comments: ["Causeway: WireGuard for \(view.user), straight to the hub"]
         ).text(file.form == .quick ? .quick : .wg)
     }
 }

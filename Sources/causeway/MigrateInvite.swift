@@ -5,12 +5,6 @@ import Gateway
 import Invitation
 import WireGuard
 
-#if canImport(Glibc)
-import Glibc
-#else
-import Musl
-#endif
-
 struct MigrateInvite: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "invite", abstract: "Give a user a WireGuard configuration.",
@@ -61,7 +55,12 @@ struct MigrateInvite: AsyncParsableCommand {
     }
 
     func run() async throws {
-        if let wave { return try await inviteAll(of: wave, into: directory!) }
+        if let wave {
+            return try await WaveFiles(wave: wave, directory: directory!, file: file).hand(to: { replace || $0.phase == "legacy" }, "invited", control) { name in
+                let (view, text) = try await invite(name)
+                return (view.addresses, text)
+            }
+        }
         let name = name!
         let files = try NewFiles(file.paths)
         let (invitation, text) = try await files.or { try await invite(name) }
@@ -83,44 +82,5 @@ struct MigrateInvite: AsyncParsableCommand {
             peerPublicKey: "\(view.gatewayPublicKey)", endpoint: view.endpoint, allowedIPs: view.allowedIPs, keepalive: 25,
             comments: ["Causeway: WireGuard for \(name)"])
         return (view, invitation.text(file.form == .quick ? .quick : .wg))
-    }
-
-    private func inviteAll(of wave: String, into directory: String) async throws {
-        var members: [UserView] = [], next: String?
-        repeat {
-            let path = "/v1/users?limit=1000&wave=\(ControlClient.escaped(wave))" + (next.map { "&after=\(ControlClient.escaped($0))" } ?? "")
-            let page = try await control.ask { try await $0.get(path, as: PageView<UserView>.self) }
-            members += page.items
-            next = page.next
-        } while next != nil
-        let invited = members.filter { replace || $0.phase == "legacy" }
-        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
-            printError("\(directory): \(String(cString: strerror(errno)))")
-            throw ExitCode.failure
-        }
-        var failed = 0
-        for user in invited {
-            do { try await inviteMember(user, into: directory) } catch is ExitCode { failed += 1 }
-        }
-        print("\(invited.count - failed) of \(members.count) members of wave \(wave) invited" + (failed > 0 ? ", \(failed) could not be" : ""))
-        if failed > 0 { throw ExitCode.failure }
-    }
-
-    private func inviteMember(_ user: UserView, into directory: String) async throws {
-        let path = "\(directory)/\(Self.fileName(user.name)).conf"
-        let files = try NewFiles([path] + (file.png ? [path + ".png"] : []))
-        let (view, text) = try await files.or { try await invite(user.name) }
-        try files.write(text, to: path)
-        if file.png { try files.write(Secret(try HandedFile.code(text).png()), to: path + ".png") }
-        print("user \(user.name): \(view.addresses.map(\.description).joined(separator: ", ")), configuration in \(path)")
-    }
-
-    /// A name is any text; a file's is not.
-    static func fileName(_ name: String) -> String {
-        let safe = name.utf8.map { byte -> String in
-            let plain = (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte) || "-_.@".utf8.contains(byte)
-            return plain ? String(UnicodeScalar(byte)) : "%" + String(byte >> 4, radix: 16, uppercase: true) + String(byte & 15, radix: 16, uppercase: true)
-        }.joined()
-        return safe.hasPrefix(".") ? "%2E" + safe.dropFirst() : safe
     }
 }

@@ -43,12 +43,12 @@ struct PeersShow: AsyncParsableCommand {
             throw ExitCode.failure
         }
         if json { return try printJSON(peer) }
-        print("peer \(peer.publicKey): user \(peer.user), \(peer.allowedIPs.map(\.description).joined(separator: ", ")) through tunnel \(peer.tunnel)")
-        print("  made \(timeText(peer.createdAt)), \(peer.revokedAt.map { "gone since \(timeText($0))" } ?? "works"); the private key is held by the \(peer.holder)")
+        printLine("peer \(peer.publicKey): user \(peer.user), \(peer.allowedIPs.map(\.description).joined(separator: ", ")) through tunnel \(peer.tunnel)")
+        printLine("  made \(timeText(peer.createdAt)), \(peer.revokedAt.map { "gone since \(timeText($0))" } ?? "works"); the private key is held by the \(peer.holder)")
         let sessions = try await control.ask { try await $0.get("/v1/sessions?user=\(ControlClient.escaped(peer.user))", as: [SessionView].self) }
         for session in sessions where session.publicKey == peer.publicKey {
             let handshake = session.lastHandshakeSeconds.map { "last handshake \($0) s ago" } ?? "no handshake yet"
-            print("  \(session.state), \(handshake), \(byteText(session.bytesIn)) received, \(byteText(session.bytesOut)) sent")
+            printLine("  \(session.state), \(handshake), \(byteText(session.bytesIn)) received, \(byteText(session.bytesOut)) sent")
         }
     }
 }

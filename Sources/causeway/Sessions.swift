@@ -54,19 +54,19 @@ struct Sessions: AsyncParsableCommand {
             print("")
             let mtu = session.mtu.map { "\($0)" } ?? "-"
             if let callID = session.callID, let peerCallID = session.peerCallID {
-                print("session \(session.id): call IDs \(callID) (ours), \(peerCallID) (client's), MTU \(mtu)")
-                print("  client: host \"\(session.clientHostName ?? "")\", vendor \"\(session.clientVendor ?? "")\", firmware \(session.clientFirmware ?? 0)")
+                printLine("session \(session.id): call IDs \(callID) (ours), \(peerCallID) (client's), MTU \(mtu)")
+                printLine("  client: host \"\(session.clientHostName ?? "")\", vendor \"\(session.clientVendor ?? "")\", firmware \(session.clientFirmware ?? 0)")
                 if let device = session.device {
-                    print("  device: \(device.kind) (confidence \(device.confidence)); WireGuard: \(device.wireGuard)")
-                    for line in device.evidence { print("    \(line)") }
+                    printLine("  device: \(device.kind) (confidence \(device.confidence)); WireGuard: \(device.wireGuard)")
+                    for line in device.evidence { printLine("    \(line)") }
                 }
             } else {
                 let handshake = session.lastHandshakeSeconds.map { "handshake \(durationText($0)) ago" } ?? "no handshake"
-                print("session \(session.id): public key \(session.publicKey ?? "-"), \(handshake), MTU \(mtu)")
+                printLine("session \(session.id): public key \(session.publicKey ?? "-"), \(handshake), MTU \(mtu)")
             }
-            if !session.prefixes.isEmpty { print("  networks behind it: \(session.prefixes.map(\.description).joined(separator: ", "))") }
-            if session.callID != nil { print("  GRE: \(session.reordered) put back in order, \(session.lost) lost") }
-            for (cause, count) in session.drops.sorted(by: { $0.key < $1.key }) { print("  dropped, \(cause): \(count)") }
+            if !session.prefixes.isEmpty { printLine("  networks behind it: \(session.prefixes.map(\.description).joined(separator: ", "))") }
+            if session.callID != nil { printLine("  GRE: \(session.reordered) put back in order, \(session.lost) lost") }
+            for (cause, count) in session.drops.sorted(by: { $0.key < $1.key }) { printLine("  dropped, \(cause): \(count)") }
         }
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Authentication
 import DataPath
+import Documents
 import Foundation
 import Gateway
 import Settings
@@ -96,17 +97,10 @@ func printJSON(_ value: some Encodable) throws {
     print(String(decoding: try encoder.encode(value), as: UTF8.self))
 }
 
-func printTable(_ header: [String], _ rows: [[String]]) { print(tableText(header, rows)) }
+func printTable(_ header: [String], _ rows: [[String]]) { print(textTable(header, rows).joined(separator: "\n")) }
 
-/// Columns as wide as their longest cell; two spaces between them.
-func tableText(_ header: [String], _ rows: [[String]]) -> String {
-    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-    return ([header] + rows).map { row in
-        var line = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }.joined(separator: "  ")
-        while line.last == " " { line.removeLast() }
-        return line
-    }.joined(separator: "\n")
-}
+/// A line that holds what others have said.
+func printLine(_ text: String) { print(printable(text)) }
 
 /// `1.5 MiB`, `312 B`.
 func byteText(_ count: UInt64) -> String {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Documents
 import Gateway
 
 /// What happened to each session between two looks at the gateway. A value: looks and the time between them come in, text comes out.
@@ -60,16 +61,16 @@ struct TopTable {
 
     /// The summary, the header and the first `limit` sessions, a line each.
     func lines(limit: Int) -> [String] {
-        let table = tableText(
+        let table = textTable(
             Self.header,
             rows.prefix(limit).map { row in
                 [
-                    row.user.map(Self.printable) ?? "-", row.kind, row.state, row.address ?? "-", row.tunnel ?? "-", durationText(row.uptimeSeconds),
+                    row.user ?? "-", row.kind, row.state, row.address ?? "-", row.tunnel ?? "-", durationText(row.uptimeSeconds),
                     Self.rateText(row.bitsPerSecondIn), Self.rateText(row.bitsPerSecondOut), Self.countText(row.packetsPerSecondIn),
                     Self.countText(row.packetsPerSecondOut), Self.countText(row.dropsPerSecond), "\(row.drops)",
                 ]
             })
-        return [summary] + table.split(separator: "\n").map(String.init)
+        return [summary] + table
     }
 
     /// In place of what the terminal shows, cut to its size; the header stands out, and so does who loses packets.
@@ -82,11 +83,6 @@ struct TopTable {
             return (rows[index - 2].dropsPerSecond > 0 ? "\u{1B}[33m\(text)\u{1B}[0m" : text) + "\u{1B}[K"
         }
         return "\u{1B}[H" + texts.joined(separator: "\r\n") + "\r\n\u{1B}[J"
-    }
-
-    /// Names come from strangers: nothing in them moves the cursor or turns the line around.
-    static func printable(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.map { [.control, .format, .lineSeparator, .paragraphSeparator].contains($0.properties.generalCategory) ? "?" : $0 }))
     }
 
     /// `0`, `0.4`, `1200`.

@@ -88,21 +88,21 @@ struct UsersShow: AsyncParsableCommand {
         let detail = try await control.ask { try await $0.get(path, as: UserDetailView.self) }
         if json { return try printJSON(detail) }
         let user = detail.user
-        print("user \(user.name): \(user.phase) since \(timeText(user.since))\(user.setByHand ? ", set by hand" : "")\(user.held ? ", held by a roll-back" : "")")
-        print("  wave: \(user.wave ?? "none"), known from: \(user.origin), since \(timeText(user.createdAt))")
-        print("  last seen with PPTP: \(timeText(user.lastPPTP)), with WireGuard: \(timeText(user.lastWireGuard)), invited: \(timeText(user.invitedAt))")
-        if let exemption = user.exemption { print("  excepted until \(timeText(exemption.until)) by \(exemption.administrator): \(exemption.reason)") }
-        if let removedAt = user.removedAt { print("  removed: \(timeText(removedAt))") }
-        if !user.note.isEmpty { print("  note: \(user.note)") }
-        for device in detail.devices { print("  device: \(device.kind), \(device.logins) log-ins, last \(timeText(device.lastSeen)) (\(device.evidence))") }
+        printLine("user \(user.name): \(user.phase) since \(timeText(user.since))\(user.setByHand ? ", set by hand" : "")\(user.held ? ", held by a roll-back" : "")")
+        printLine("  wave: \(user.wave ?? "none"), known from: \(user.origin), since \(timeText(user.createdAt))")
+        printLine("  last seen with PPTP: \(timeText(user.lastPPTP)), with WireGuard: \(timeText(user.lastWireGuard)), invited: \(timeText(user.invitedAt))")
+        if let exemption = user.exemption { printLine("  excepted until \(timeText(exemption.until)) by \(exemption.administrator): \(exemption.reason)") }
+        if let removedAt = user.removedAt { printLine("  removed: \(timeText(removedAt))") }
+        if !user.note.isEmpty { printLine("  note: \(user.note)") }
+        for device in detail.devices { printLine("  device: \(device.kind), \(device.logins) log-ins, last \(timeText(device.lastSeen)) (\(device.evidence))") }
         for peer in detail.peers {
             let state = peer.revokedAt.map { "revoked \(timeText($0))" } ?? "made \(timeText(peer.createdAt))"
-            print("  peer: \(peer.publicKey) in tunnel \(peer.tunnel), \(peer.allowedIPs.map(\.description).joined(separator: ", ")), \(state)")
+            printLine("  peer: \(peer.publicKey) in tunnel \(peer.tunnel), \(peer.allowedIPs.map(\.description).joined(separator: ", ")), \(state)")
         }
-        for change in detail.history { print("  \(timeText(change.at)): \(change.from) -> \(change.to) by \(change.by): \(change.reason)") }
+        for change in detail.history { printLine("  \(timeText(change.at)): \(change.from) -> \(change.to) by \(change.by): \(change.reason)") }
         for session in detail.sessions {
             let end = session.closedAt.map { "\(timeText($0)): \(session.cause ?? "")" } ?? "open"
-            print("  session: \(session.kind) at \(session.address), \(timeText(session.openedAt)) - \(end)")
+            printLine("  session: \(session.kind) at \(session.address), \(timeText(session.openedAt)) - \(end)")
         }
     }
 }

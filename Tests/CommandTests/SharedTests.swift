@@ -20,18 +20,4 @@ import Testing
             #expect(durationText(seconds) == text)
         }
     }
-
-    @Test func tables() {
-        #expect(tableText(["ID", "USER"], []) == "ID  USER")
-        #expect(
-            tableText(["ID", "USER", "STATE"], [["1", "ann", "open"], ["1000", "somebody", "-"]])
-                == "ID    USER      STATE\n1     ann       open\n1000  somebody  -")
-        // Empty cells leave no blanks at the end of a line.
-        #expect(tableText(["A", "B"], [["x", ""]]) == "A  B\nx")
-    }
-
-    /// Names outside ASCII are neither cut nor do they shift the columns.
-    @Test func tablesOfAllLetters() {
-        #expect(tableText(["USER", "S"], [["zoë", "1"], ["zoe\u{308}", "2"], ["👍🏽", "3"]]) == "USER  S\nzoë   1\nzoe\u{308}   2\n👍🏽     3")
-    }
 }

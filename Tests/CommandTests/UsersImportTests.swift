@@ -24,7 +24,7 @@ import Testing
     }
 
     @Test(arguments: [("ann", "ann"), ("DOM\\zoë", "DOM%5Czo%C3%AB"), ("../x", "%2E./x".replacingOccurrences(of: "/", with: "%2F")), ("a b", "a%20b")])
-    func aUsersFileStaysInItsDirectory(name: String, file: String) { #expect(MigrateInvite.fileName(name) == file) }
+    func aUsersFileStaysInItsDirectory(name: String, file: String) { #expect(WaveFiles.fileName(name) == file) }
 
     @Test func aDateIsADayOrATime() throws {
         #expect(try date("2027-01-31").timeIntervalSince1970 == 1_801_353_600)
