@@ -7,15 +7,47 @@ import Testing
 /// A migration of 400 users in 6 waves over 90 days, hour by hour where it matters: what every user does is thrown with dice, what has to
 /// follow is worked out beside the store, and compared every day.
 @Suite struct CampaignTests {
+    /// Wave w starts on day 8 w + 1, its date is 25 days later with two days of grace. Three of the six have a policy more.
+    private static func start(_ wave: Int) -> UnixTime { UnixTime(8 * wave + 1) * day }
+    private static func policy(_ wave: Int) throws -> Policy {
+        Policy(
+            warns: wave == 1, rate: wave == 2 ? 64 : nil, hours: wave == 3 ? try WeeklyHours("mon-sun 00:00-08:00") : nil,
+            refuseAfter: start(wave) + 25 * day, grace: 2 * day)
+    }
+    /// Of the users of wave 4 who never switch.
+    private static let exemption = Exemption(until: 75 * day, reason: "a lathe", administrator: "ann")
+
+    /// What a PPTP log-in has to meet, said again from the calendar.
+    private func expected(_ phase: Phase, wave: Int, isExempt: Bool, isRolledBack: Bool, at now: UnixTime) -> LoginVerdict {
+        let start = Self.start(wave), date = start + 25 * day, end = date + 2 * day
+        let plain: LoginVerdict =
+            if phase == .retired {
+                .refuse(.retired)
+            } else if now < start || isRolledBack {
+                .admit(rate: nil, warnings: [])
+            } else if now >= end {
+                .refuse(.dateIsOver(since: end))
+            } else if wave == 3, now % day >= 8 * 3600 {
+                .refuse(.outsideHours)
+            } else {
+                .admit(rate: wave == 2 ? 64 : nil, warnings: (wave == 1 ? [.policy] : []) + (now >= date ? [.grace(until: end)] : []))
+            }
+        guard isExempt, now < Self.exemption.until, case .refuse = plain else { return plain }
+        return .admit(rate: nil, warnings: [.exempt(until: Self.exemption.until)])
+    }
+
+    private func verdict(_ fact: LoginFacts, _ policies: [Policy], at now: UnixTime) -> LoginVerdict {
+        .of(fact.phase, policies: policies, exemption: fact.exemption, at: now) { WeekMinute(at: $0, offset: 0) }
+    }
+
     @Test(arguments: [1, 2] as [UInt64]) func aWholeMigration(_ seed: UInt64) async throws {
         let temporary = try TemporaryStore(), store = temporary.store
         var dice = Dice(seed: seed)
         let names = (0..<400).map { "user\($0)" }
         _ = try await store.addUsers(names, origin: .secrets, at: 0, by: ann)
-        // Wave w starts on day 8 w + 1, its date is 25 days later with two days of grace.
         for wave in 0..<6 {
-            let start = UnixTime(8 * wave + 1) * day
-            try await store.createWave(Wave(name: "wave\(wave)", policy: Policy(refuseAfter: start + 25 * day, grace: 2 * day)), at: 0, by: ann)
+            let start = Self.start(wave)
+            try await store.createWave(Wave(name: "wave\(wave)", policy: try Self.policy(wave)), at: 0, by: ann)
             try await store.assign(names.enumerated().filter { $0.offset % 6 == wave }.map(\.element), to: "wave\(wave)", at: 0, by: ann)
             _ = try await store.change(wave: "wave\(wave)", at: 0, by: ann, rules) { wave throws(Wave.Problem) in try wave.schedule(at: start, now: 0) }
         }
@@ -26,6 +58,9 @@ import Testing
             if Int.random(in: 0..<20, using: &dice) == 0 { goesBack.insert(name) }
         }
         let stubborn = Set(names.filter { _ in Int.random(in: 0..<10, using: &dice) == 0 })
+        let exempt = stubborn.filter { Int($0.dropFirst(4))! % 6 == 4 }
+        for name in exempt { try await store.setExemption(Self.exemption, of: name, at: 0, by: ann) }
+        var verdicts: [String: Int] = [:]
         var refused = 0, admitted = 0, wentBack = 0, retired = 0, rolledBack = false
 
         for today in 0..<90 {
@@ -53,14 +88,21 @@ import Testing
             var closings: [SessionClosing] = [], native: [String] = []
             let waves = try await store.waves(), facts = try await store.loginFacts()
             for (number, name) in names.enumerated() {
+                let policies = waves.first { $0.name == "wave\(number % 6)" }?.activePolicy.map { [$0] } ?? []
+                let fact = facts[name] ?? LoginFacts(phase: .legacy)
+                for moment in [now, now + 12 * 3600] {
+                    let found = verdict(fact, policies, at: moment)
+                    let wanted = expected(shadow[name]!.phase, wave: number % 6, isExempt: exempt.contains(name), isRolledBack: rolledBack && number % 6 == 0, at: moment)
+                    #expect(found == wanted, "\(name) at \(moment)")
+                    switch found {
+                    case .admit(let rate, let warnings): verdicts["\(rate as Any) \(warnings.map { "\($0)".prefix { $0 != "(" } })", default: 0] += 1
+                    case .refuse(let refusal): verdicts["\("\(refusal)".prefix { $0 != "(" })", default: 0] += 1
+                    }
+                }
                 let hasSwitched = switchesAt[name].map { now >= $0 } ?? false
                 let returns = goesBack.contains(name) && hasSwitched && shadow[name]!.phase == .migrated
                 if !hasSwitched || returns {
-                    let policies = waves.first { $0.name == "wave\(number % 6)" }?.activePolicy.map { [$0] } ?? []
-                    let fact = facts[name] ?? LoginFacts(phase: .legacy)
-                    #expect(fact.phase == shadow[name]!.phase, "\(name) on day \(today)")
-                    guard case .admit = LoginVerdict.of(fact.phase, policies: policies, exemption: fact.exemption, at: now, zone: { WeekMinute(at: $0, offset: 0) })
-                    else {
+                    guard case .admit = verdict(fact, policies, at: now) else {
                         refused += 1
                         continue
                     }
@@ -85,6 +127,9 @@ import Testing
             for (name, change) in settled { #expect(shadow[name]!.settle(at: now + 80_000, rules) == change) }
             try await compare(store, shadow, today)
         }
+
+        // Each kind of verdict was met: nothing above is compared with nothing.
+        #expect(!exempt.isEmpty && verdicts.count == 10, "\(verdicts)")
 
         // Whoever switched is done, whoever did not is refused.
         let status = try await store.status(at: 90 * day, days: 30, blockers: 1000)
