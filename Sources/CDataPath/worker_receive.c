@@ -265,6 +265,20 @@ static cw_session *find_call(cw_worker *worker, uint16_t call_id, uint32_t desti
     return session->local4 == 0 || session->local4 == destination ? session : NULL;
 }
 
+// The client has its call ID from us, and that went out after the command that opens the session was in the ring: whatever waits there
+// goes before the packet, which may have overtaken a good many commands.
+static cw_session *find_new_call(cw_worker *worker, uint16_t call_id, uint32_t destination) {
+    uint32_t waiting = cw_ring_count(&worker->commands), some = worker->config->batch_size;
+    if (waiting == 0) return NULL;
+    uint64_t now = cw_now();
+    for (uint32_t done = 0; done < waiting; done += some) {
+        if (!cw_worker_commands(worker, now, some)) break;
+        cw_worker_flush(worker, now);
+    }
+    cw_worker_flush(worker, now);
+    return find_call(worker, call_id, destination);
+}
+
 static bool admit_source(cw_session *session, cw_buffer *buffer, uint32_t source) {
     *candidate_mark(buffer) = 0;
     if (source == session->peer4) return true;
@@ -289,6 +303,7 @@ static void accept_packet(cw_worker *worker, cw_buffer *buffer) {
         return;
     }
     cw_session *session = find_call(worker, call_id, destination);
+    if (session == NULL) session = find_new_call(worker, call_id, destination);
     if (session == NULL) {
         cw_worker_unknown_call(worker, source, call_id, buffer->arrived);
         cw_worker_drop(worker, NULL, buffer, CW_DROP_GRE_UNKNOWN_CALL);

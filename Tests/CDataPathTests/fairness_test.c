@@ -2,11 +2,10 @@
 // counted as such. Workers are stepped by hand with a clock of ours, so what is served in a step is what a worker serves in a step, however
 // slow the machine is. Sockets are UDP on the loopback interface; no privileges needed.
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "harness.h"
+#include "pair.h"
 #include "worker.h"
 
 enum { LIGHT = 40, SESSIONS = LIGHT + 1, BATCH = 8, STEPS = 3000, STEP = 5000000 }; // nanoseconds
@@ -19,20 +18,6 @@ static uint64_t now;
 static uint32_t access_identity;
 static uint64_t sent[SESSIONS]; // the flood is number 0
 static uint32_t sequence[SESSIONS];
-
-// Two connected sockets; a TUN or a raw socket as far as a worker can see.
-static void pair(int ends[2]) {
-    struct sockaddr_in address[2];
-    for (int i = 0; i < 2; i++) {
-        socklen_t length = sizeof address[i];
-        address[i] = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        ends[i] = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (ends[i] < 0 || bind(ends[i], (struct sockaddr *)&address[i], length) != 0) exit(1);
-        if (getsockname(ends[i], (struct sockaddr *)&address[i], &length) != 0) exit(1);
-    }
-    for (int i = 0; i < 2; i++)
-        if (connect(ends[i], (struct sockaddr *)&address[1 - i], sizeof address[i]) != 0) exit(1);
-}
 
 static void submit(cw_command command) {
     size_t taken;
