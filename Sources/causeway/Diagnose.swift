@@ -1,6 +1,7 @@
 import Addresses
 import ArgumentParser
 import Diagnosis
+import Documents
 import Foundation
 import Gateway
 
@@ -53,14 +54,15 @@ struct Diagnose: AsyncParsableCommand {
 
 /// One line for each attempt, with the most telling verdict.
 func attemptTable(_ attempts: [DiagnosisView]) -> String {
-    tableText(
+    textTable(
         ["SESSION", "USER", "CLIENT", "STARTED", "ENDED", "STAGE", "VERDICT"],
         attempts.map { view in
             [
                 view.session.map { "\($0)" } ?? "-", view.user ?? view.attempt.userName ?? "-", "\(view.attempt.clientAddress)", view.startedAt.formatted(.iso8601),
                 view.endedAt?.formatted(.iso8601) ?? "-", view.attempt.stage.rawValue, view.verdicts.first?.name.rawValue ?? "healthy",
             ]
-        })
+        }
+    ).joined(separator: "\n")
 }
 
 /// All that is to be said of one attempt.
@@ -84,7 +86,7 @@ func attemptText(_ view: DiagnosisView) -> String {
         lines.append("    do:   \(verdict.next)")
         lines += verdict.commands.map { "          $ \($0)" }
     }
-    return lines.joined(separator: "\n")
+    return lines.map(printable).joined(separator: "\n")
 }
 
 /// What this host's connection tracking knows of a client.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import CLinux
 import Doctor
+import Documents
 import Firewall
 import Foundation
 import Gateway
@@ -87,7 +88,7 @@ struct DoctorCommand: AsyncParsableCommand {
 }
 
 func findingsText(_ findings: [Finding]) -> String {
-    let table = tableText(["", "CHECK", "WHY"], findings.map { [$0.grade.rawValue, $0.check.rawValue, $0.why] })
+    let table = textTable(["", "CHECK", "WHY"], findings.map { [$0.grade.rawValue, $0.check.rawValue, $0.why] }).joined(separator: "\n")
     let commands = findings.filter { !$0.commands.isEmpty }.map { "\($0.check.rawValue):\n" + $0.commands.map { "  $ \($0)" }.joined(separator: "\n") }
     return ([table] + commands).joined(separator: "\n\n")
 }
