@@ -64,23 +64,29 @@ static void open_all(rig_side *gateway) {
     rig_settle(gateway);
 }
 
+// Returns whether there were events. What was sent to clients that are not there comes back over the loopback interface, as GRE of no call.
+static bool count_closed(rig_side *gateway, unsigned *closed) {
+    static cw_event events[256];
+    size_t got = cw_engine_poll(gateway->engine, events, 256);
+    for (size_t i = 0; i < got; i++) {
+        CHECK(events[i].type == CW_EVENT_CLOSED || events[i].type == CW_EVENT_UNKNOWN_CALL);
+        *closed += events[i].type == CW_EVENT_CLOSED;
+    }
+    return got > 0;
+}
+
 static void close_all(rig_side *gateway) {
     static cw_command commands[AT_ONCE];
-    static cw_event events[256];
     uint64_t until = rig_now() + 60000;
     unsigned closed = 0;
     for (unsigned n = 0; n < MANY;) {
         size_t count = 0;
         for (; count < AT_ONCE && n < MANY; n++) commands[count++] = (cw_command){.type = CW_CLOSE, .session = n + 1};
         submit_all(gateway, commands, count);
-        for (size_t got; (got = cw_engine_poll(gateway->engine, events, 256)) > 0; closed += (unsigned)got) {}
+        while (count_closed(gateway, &closed)) {}
     }
-    while (closed < MANY && rig_now() < until) {
-        size_t got = cw_engine_poll(gateway->engine, events, 256);
-        for (size_t i = 0; i < got; i++) CHECK(events[i].type == CW_EVENT_CLOSED);
-        closed += (unsigned)got;
-        if (got == 0) rig_sleep(1);
-    }
+    while (closed < MANY && rig_now() < until)
+        if (!count_closed(gateway, &closed)) rig_sleep(1);
     CHECK_EQUAL(closed, MANY);
 }
 
