@@ -15,16 +15,14 @@ struct AttemptBook {
         var verdicts: [Verdict]
     }
 
-    static let capacity = 1000
+    static let capacity = 1000, perSecond = 20
     /// A ring: `oldest` is overwritten next.
     private var ring: [Entry] = []
     private var oldest = 0
     /// Verdicts by name, of all attempts since the start.
     private(set) var counts: [Verdict.Name: UInt64] = [:]
-    /// Lines that the log may still take this second: whoever fails often enough must not fill the disk.
-    private var lines = 0
-    private var linesOf = ContinuousClock.now
-    static let linesPerSecond = 20
+    /// Whoever fails often enough must not fill the disk, nor have all sessions looked through for every failure.
+    private var lines = SecondsBudget(limit: perSecond), looks = SecondsBudget(limit: perSecond)
 
     var entries: [Entry] { Array(ring[oldest...] + ring[..<oldest]) }
 
@@ -38,10 +36,23 @@ struct AttemptBook {
         }
     }
 
-    mutating func mayLog(now: ContinuousClock.Instant) -> Bool {
-        if now - linesOf >= .seconds(1) { (lines, linesOf) = (0, now) }
-        lines += 1
-        return lines <= Self.linesPerSecond
+    mutating func mayLog(now: ContinuousClock.Instant) -> Bool { lines.take(now: now) }
+    /// At the other sessions of a client's address, however many sessions there are.
+    mutating func mayLook(now: ContinuousClock.Instant) -> Bool { looks.take(now: now) }
+}
+
+/// So many times in each second.
+struct SecondsBudget {
+    let limit: Int
+    private var taken = 0
+    private var since = ContinuousClock.now
+
+    init(limit: Int) { self.limit = limit }
+
+    mutating func take(now: ContinuousClock.Instant) -> Bool {
+        if now - since >= .seconds(1) { (taken, since) = (0, now) }
+        taken += 1
+        return taken <= limit
     }
 }
 

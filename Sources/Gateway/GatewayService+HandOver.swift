@@ -115,6 +115,7 @@ extension GatewayService: HandOverPlace {
         let known = try await registry.prepare(configuration)
         let endings = try await tunnelManager.apply(configuration, identities: known.identities, live: await controller.livePrefixes())
         self.known = known
+        await desk?.speaks(for: IdentityRegistry.links(known, configuration))
         await controller.adopt(configuration, identityReservations: known.reservations)
         await controller.setHandedOver(known.handedOver)
         await controller.end(endings)

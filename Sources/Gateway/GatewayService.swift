@@ -131,6 +131,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         self.controller = controller
         await controller.setHandedOver(known.handedOver)
         await desk?.serve(controller, at: self)
+        await desk?.speaks(for: IdentityRegistry.links(known, configuration))
         let monitor = try HostMonitor()
         self.monitor = monitor
         try await tunnelManager.route(configuration, live: [:])
@@ -469,6 +470,7 @@ public actor GatewayService: Service, Operations, InvitationPlace {
         await controller.adopt(new, identityReservations: known.reservations)
         await controller.setHandedOver(known.handedOver)
         await desk?.adopt(new)
+        await desk?.speaks(for: IdentityRegistry.links(known, new))
         await webhooks.apply(new.webhooks.map(\.receiver))
         if let shown, certificate?.show(shown) == true { diff.live.append("api.certificate-file") }
         if accessListener != nil { await controller.setNatives(taken.natives) }

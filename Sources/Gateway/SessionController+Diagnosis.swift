@@ -116,7 +116,7 @@ extension SessionController {
             attempt.gre.unknownCallID = stranger.callID
         }
         // Only a session that is in trouble, and not alone, has to look for others.
-        if attempt.stage < .linked, limits.usage(of: session.clientAddress).calls > 1 {
+        if attempt.stage < .linked, limits.usage(of: session.clientAddress).calls > 1, sessions.count < 1000 || attempts.mayLook(now: .now) {
             let others = sessions.values.filter { $0.clientAddress == session.clientAddress && $0.id != session.id && $0.phase != .ending }
             attempt.neighbours.sameCallID = others.count { $0.peerCallID == session.peerCallID }
             attempt.neighbours.live = others.count { $0.negotiation.lcp.isOpen }

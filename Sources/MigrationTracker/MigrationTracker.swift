@@ -176,13 +176,24 @@ public actor MigrationTracker {
     private func writeOpenings() async {
         while !openings.isEmpty {
             await turn()
-            let part = Array(openings.prefix(Self.mostOpenings))
-            openings.removeFirst(part.count)
+            let part = takePart()
             let answers = await write(part)
             endTurn()
             for (waiting, answer) in zip(part, answers) { waiting.answer.resume(returning: answer) }
         }
         isOpening = false
+    }
+
+    /// Those that are written next. Whoever wants the address or the place of one before waits until that one is written, with its end, if it
+    /// is over already.
+    private func takePart() -> [WaitingOpening] {
+        var addresses: Set<IPAddress> = [], users: Set<String> = [], part: [WaitingOpening] = [], rest: [WaitingOpening] = []
+        for waiting in openings {
+            let isFirst = addresses.insert(waiting.opening.address).inserted, isAlone = users.insert(waiting.opening.user).inserted
+            if isFirst, isAlone, part.count < Self.mostOpenings { part.append(waiting) } else { rest.append(waiting) }
+        }
+        openings = rest
+        return part
     }
 
     private func write(_ part: [WaitingOpening]) async -> [Admission] {
@@ -422,7 +433,7 @@ public actor MigrationTracker {
     // MARK: Turns
 
     /// One write at a time: a store that is locked keeps each one waiting, and those behind the first need not find out for themselves.
-    private func turn() async {
+    func turn() async {
         guard isWriting else {
             isWriting = true
             return
@@ -430,7 +441,7 @@ public actor MigrationTracker {
         await withCheckedContinuation { queue.append($0) }
     }
 
-    private func endTurn() {
+    func endTurn() {
         if queue.isEmpty { isWriting = false } else { queue.removeFirst().resume() }
     }
 }

@@ -69,7 +69,11 @@ public protocol Store: Sendable {
     func status(at now: UnixTime, days: Int, blockers: Int) async throws(StoreError) -> MigrationStatus
 
     // MARK: Links
+    /// A peer of the gateway's under that key, if there is one, becomes the user's when it is handed over.
     func link(_ link: NewPeerLink, at now: UnixTime, by actor: Actor) async throws(StoreError) -> PeerLink
+    /// The peers that the gateway speaks for: those are all. Who is new is linked, who is not named any more is revoked; keys that users hold
+    /// are left alone. How many changed.
+    func setGatewayLinks(_ links: [NewPeerLink], at now: UnixTime) async throws(StoreError) -> Int
     func revoke(_ id: LinkID, at now: UnixTime, by actor: Actor) async throws(StoreError)
     /// Of one user or of all, revoked ones included, in the order in which they were made.
     func links(of user: String?, after: LinkID?, limit: Int) async throws(StoreError) -> Page<PeerLink, LinkID>

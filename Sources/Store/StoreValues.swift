@@ -238,7 +238,7 @@ public struct PeerLink: Sendable, Equatable {
     public var revokedAt: UnixTime?
 }
 
-public struct NewPeerLink: Sendable {
+public struct NewPeerLink: Sendable, Equatable {
     public var user: String
     public var publicKey: [UInt8]
     public var tunnel: String

@@ -26,7 +26,7 @@ import Testing
         var book = AttemptBook()
         let now = ContinuousClock.now
         let lines = (0..<1000).count { _ in book.mayLog(now: now + .milliseconds(10)) }
-        #expect(lines == AttemptBook.linesPerSecond)
+        #expect(lines == AttemptBook.perSecond)
         let later = book.mayLog(now: now + .seconds(2))
         #expect(later)
     }

@@ -68,6 +68,7 @@ private struct Books: Equatable {
 }
 extension MigrationTracker {
     fileprivate func books() -> Books { Books(isAway: trouble != nil, waiting: waiting, setAside: setAside) }
+    fileprivate func isBeginning(_ handle: Handle) -> Bool { if case .opening? = sessions[handle] { true } else { false } }
 }
 
 @Suite struct MigrationTrackerTests {
@@ -91,6 +92,22 @@ extension MigrationTracker {
         #expect(scene.takeNews().count == 200)
         for number in 0..<400 { await scene.tracker.close(UInt64(number), cause: "hung up", total: Traffic()) }
         #expect(try await scene.store.sessions(SessionFilter(openOnly: true), before: nil, limit: 10).elements.isEmpty)
+    }
+
+    /// The user dials again before the first session is written down: the second has the same address, and is written after the end of the first.
+    @Test func whoDialsAgainAtOnceKeepsTheAddress() async throws {
+        let scene = try await Scene(), tracker = scene.tracker
+        await tracker.turn()
+        async let old = tracker.open(1, scene.opening("ann", "10.0.0.1"))
+        while await !tracker.isBeginning(1) { await Task.yield() }
+        await tracker.close(1, cause: "replaced by a new log-in", total: Traffic())
+        async let new = tracker.open(2, scene.opening("ann", "10.0.0.1"))
+        while await !tracker.isBeginning(2) { await Task.yield() }
+        await tracker.endTurn()
+        let answers = await [old, new]
+        #expect(answers == [.admitted(nil), .admitted(nil)])
+        let sessions = try await scene.store.sessions(SessionFilter(user: "ann"), before: nil, limit: 10).elements
+        #expect(sessions.map(\.cause) == [nil, "replaced by a new log-in"])
     }
 
     private final class Commits: TransactionObserver, Sendable {

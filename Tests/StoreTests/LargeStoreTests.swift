@@ -102,6 +102,16 @@ import Testing
             let facts = try await store.loginFacts()
             #expect(facts.count == users * 4 / 5)
         }
+        let links = (1...users).map { number in
+            NewPeerLink(
+                user: String(format: "user%06d", number), publicKey: withUnsafeBytes(of: number) { Array($0) } + [UInt8](repeating: 0, count: 24), tunnel: "hub",
+                allowedIPs: [], holder: .gateway)
+        }
+        try await measure("a peer of each user's, written down") {
+            _ = try await store.setGatewayLinks([], at: now)
+            let changed = try await store.setGatewayLinks(links, at: now)
+            #expect(changed == users)
+        }
         var next = 0
         try await measure("a session opened and closed") {
             next += 1

@@ -121,6 +121,38 @@ import Testing
         await #expect(throws: StoreError.self) { try await store.revoke(LinkID(99), at: 5, by: ann) }
     }
 
+    /// The gateway speaks for users under keys of its own; one at a time becomes the user's.
+    @Test func peersThatTheGatewaySpeaksFor() async throws {
+        let temporary = try TemporaryStore(), store = temporary.store
+        _ = try await store.addUsers(["ann", "bob", "eve"], origin: .secrets, at: 1, by: .gateway)
+        func ours(_ user: String, _ key: UInt8, at address: String = "10.8.0.1/32") -> NewPeerLink {
+            NewPeerLink(user: user, publicKey: [UInt8](repeating: key, count: 32), tunnel: "hub", allowedIPs: [IPPrefix(address)!], holder: .gateway)
+        }
+        func live() async throws -> [String] {
+            try await store.links(of: nil, after: nil, limit: 100).elements.filter { $0.revokedAt == nil }.map { "\($0.user) \($0.publicKey[0]) \($0.holder.rawValue)" }
+        }
+        // Nobody is made a user by it.
+        var changed = try await store.setGatewayLinks([ours("ann", 1), ours("bob", 2), ours("nobody", 3)], at: 2)
+        #expect(changed == 2)
+        changed = try await store.setGatewayLinks([ours("ann", 1), ours("bob", 2)], at: 3)
+        #expect(changed == 0)
+        var theirs = ours("ann", 1)
+        theirs.holder = .user
+        await #expect(throws: StoreError.keyTaken) { try await store.link(theirs, at: 4, by: ann) }
+        theirs.isHandedOver = true
+        let link = try await store.link(theirs, at: 5, by: ann)
+        var now = try await live()
+        #expect(now == ["bob 2 gateway", "ann 1 user"])
+        // A key that the user holds is left alone; an address that changed is another peer; who is gone is gone.
+        changed = try await store.setGatewayLinks([ours("ann", 1), ours("bob", 2, at: "10.8.0.9/32"), ours("eve", 4)], at: 6)
+        now = try await live()
+        #expect(changed == 2 && now == ["ann 1 user", "bob 2 gateway", "eve 4 gateway"])
+        try await store.revoke(link.id, at: 7, by: ann)
+        changed = try await store.setGatewayLinks([ours("ann", 1)], at: 8)
+        now = try await live()
+        #expect(changed == 3 && now == ["ann 1 gateway"])
+    }
+
     @Test func theTrendIsCountedBackFromToday() async throws {
         let temporary = try TemporaryStore(), store = temporary.store
         _ = try await store.addUsers(["a", "b", "c"], origin: .secrets, at: 0, by: .gateway)

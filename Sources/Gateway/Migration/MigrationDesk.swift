@@ -29,6 +29,8 @@ actor MigrationDesk {
     /// Those who hold the identity that the gateway had for them; they connect to the hub, and no more to us.
     var handedOver: [String: PeerLink] = [:]
     private var knowsInvited = false
+    /// Peers that the gateway speaks for, until they are written down.
+    private var spokenFor: [NewPeerLink]?
     /// Who is invited changes by one call at a time, each of which takes several steps.
     private var isInviting = false
     private var waitingTurns: [CheckedContinuation<Void, Never>] = []
@@ -126,10 +128,23 @@ actor MigrationDesk {
     }
 
     private func registerIfNeeded() async throws(StoreError) {
-        guard let configuration = unregistered else { return }
-        try await loadInvitedIfNeeded()
-        try await register(configuration)
-        unregistered = nil
+        if let configuration = unregistered {
+            try await loadInvitedIfNeeded()
+            try await register(configuration)
+            unregistered = nil
+        }
+        guard let links = spokenFor else { return }
+        _ = try await store.setGatewayLinks(links, at: SessionController.unixTime)
+        // Others may have come meanwhile.
+        if spokenFor == links { spokenFor = nil }
+    }
+
+    /// The identities that the gateway uses now, each of which is a peer of some hub.
+    func speaks(for links: [NewPeerLink]) async {
+        spokenFor = links
+        do throws(StoreError) { try await registerIfNeeded() } catch {
+            logger.error("the peers that the gateway speaks for could not be written down: \(error); trying again")
+        }
     }
 
     func turn() async {
@@ -197,7 +212,7 @@ actor MigrationDesk {
         }
         let wasLoaded = await tracker.isLoaded
         await tracker.flush()
-        if await tracker.trouble == nil, unregistered != nil { try? await registerIfNeeded() }
+        if await tracker.trouble == nil, unregistered != nil || spokenFor != nil { try? await registerIfNeeded() }
         guard await tracker.isLoaded else { return }
         if !wasLoaded { await controller?.prime(await tracker.leases()) }
         try? await loadInvitedIfNeeded()

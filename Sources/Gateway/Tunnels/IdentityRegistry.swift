@@ -4,6 +4,7 @@ import Identities
 import Logging
 import SessionMapper
 import Settings
+import Store
 
 /// The identities that users leave through in tunnels of the modes `group` and `per-user`, from the store to the tunnels and back.
 actor IdentityRegistry {
@@ -23,6 +24,17 @@ actor IdentityRegistry {
         /// Users who hold theirs themselves, by tunnel.
         var handedOver: [String: Set<String>] = [:]
         fileprivate var change = IdentityChange()
+    }
+
+    /// Those of users as the database has them.
+    static func links(_ known: Known, _ configuration: CausewayConfiguration) -> [NewPeerLink] {
+        configuration.tunnels.filter { $0.mode == .perUser }.flatMap { tunnel in
+            (known.identities[tunnel.name] ?? [:]).values.map { identity in
+                NewPeerLink(
+                    user: identity.name, publicKey: identity.publicKey.bytes, tunnel: tunnel.name, allowedIPs: identity.address.map { [IPPrefix($0)] } ?? [],
+                    holder: .gateway)
+            }
+        }.sorted { ($0.tunnel, $0.user) < ($1.tunnel, $1.user) }
     }
 
     /// Makes what the configuration needs and reads everything. A gateway whose tunnels are all shared never opens the store.
